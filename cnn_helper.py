@@ -17,6 +17,8 @@ import io
 import numbers
 import os
 import urllib.request
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,43 +51,61 @@ def open_picture(source):
     if isinstance(source, Image.Image):
         return decode(source, "the PIL image")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(io.BytesIO(source), "the bytes")
+        return decode(io.BytesIO(bytes(source)), "the file in these bytes")
     if isinstance(source, str) and "://" in source:
         return decode(io.BytesIO(download(source)), source)
     if isinstance(source, (str, os.PathLike)):
         return decode(existing_file(source), str(source))
-    if hasattr(source, "read") and hasattr(source, "seek"):
-        position = source.tell()
-        try:
-            return decode(io.BytesIO(source.read()), "the open file")
-        finally:
-            source.seek(position)
+    if hasattr(source, "read"):
+        return decode(io.BytesIO(read_all(source)), "the open file")
     raise TypeError(f"image: got {type(source).__name__}; allowed are {ACCEPTED}.")
+
+
+def read_all(file):
+    """The bytes of an open file, from its beginning as PIL takes them; the file is left where it was."""
+    if isinstance(file, io.TextIOBase):
+        raise TypeError('image: the file is open as text; open it with mode "rb".')
+    try:
+        if not file.seekable():  # a pipe, a web server's answer
+            return file.read()
+        position = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(position)
+        return content
+    except Exception as error:
+        raise ValueError(f"image: the open file cannot be read ({error}).") from error
 
 
 def existing_file(path):
     """`path` as a Path, with ~ expanded, after a check that it names a file."""
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(path))
+    if os.path.isdir(path):  # unlike Path.is_dir, it bears a name too long and a folder that may not be entered
         raise ValueError(f"image: {path} is a folder; name one picture in it.")
-    if not path.is_file():
-        raise FileNotFoundError(f"image: there is no file {path} (looked in {Path.cwd()}).")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"image: there is no file {str(path)[:300]} (looked in {Path.cwd()}).")
     return path
 
 
 def download(address):
     """The bytes at an http(s) address: 20 seconds and 50 MB at most."""
+    import time
+
     if address.split("://")[0].lower() not in ("http", "https"):
         raise ValueError(f"image: the address {address} must begin with http:// or https://.")
     handlers = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
                 urllib.request.HTTPRedirectHandler, urllib.request.HTTPDefaultErrorHandler,
-                urllib.request.HTTPErrorProcessor)
+                urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler)
     opener = urllib.request.OpenerDirector()  # unlike urlopen, it knows no file: and no ftp:
     for handler in handlers:
         opener.add_handler(handler())
+    content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
     try:
         with opener.open(address, timeout=SECONDS_TO_WAIT) as response:
-            content = response.read(LARGEST_DOWNLOAD + 1)
+            while len(content) <= LARGEST_DOWNLOAD and (piece := response.read1(2**16)):
+                content += piece
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not there after {SECONDS_TO_WAIT} seconds")
     except Exception as error:
         raise ValueError(f"image: could not fetch {address} ({error}); save the picture and give its path.") from error
     if len(content) > LARGEST_DOWNLOAD:
@@ -99,28 +119,32 @@ def decode(source, name):
         picture = source if isinstance(source, Image.Image) else Image.open(source)
         if picture.width * picture.height > LARGEST_PICTURE:
             raise Image.DecompressionBombError
+        if not picture.width * picture.height:
+            raise ValueError("it has no pixels")
         picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith(("I", "F")):
-            return picture_from_array(deep_grey(picture))
-        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        if not picture.mode.startswith(("I", "F")):
+            return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"image: {name} has more than {LARGEST_PICTURE // 10**6} million pixels; "
+        raise ValueError(f"image: more than {LARGEST_PICTURE // 10**6} million pixels in {name}; "
                          "make a smaller copy first.") from error
     except Exception as error:  # PIL's decoders raise nearly every kind of error on damaged files
-        reason = str(error) or type(error).__name__
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "unknown format" if unknown else str(error) or type(error).__name__
         raise ValueError(f"image: {name} cannot be read as a picture ({reason}); it may be cut short or not be "
                          "a picture at all. JPEG, PNG, GIF and WebP work.") from error
+    return picture_from_array(deep_grey(picture))
 
 
 def deep_grey(picture):
     """Grey of more than 8 bits as floats: 16 bits are scaled to 0..1, floats stay as they are."""
     values = np.asarray(picture)
-    return values if picture.mode == "F" else values / 65535.0
+    return values if picture.mode == "F" else values / np.float32(65535)
 
 
 def tensor_as_array(tensor):
     """A torch tensor (channels, height, width) or (height, width) as an array with channels last."""
-    array = tensor.detach().cpu().numpy()
+    tensor = tensor.detach().cpu()
+    array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy has no bfloat16
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return np.moveaxis(array, 0, -1)
     if array.ndim == 2:
@@ -161,12 +185,11 @@ def centre_square(picture, size):
     """Shorter side to `size` pixels (bicubic, antialiased), then the centre: a PIL image size x size."""
     width, height = picture.size
     shorter = min(width, height)
-    keep_width, keep_height = min(width, 3 * shorter), min(height, 3 * shorter)
-    left, top = (width - keep_width) // 2, (height - keep_height) // 2
-    # A strip 900 x 3 would be blown up to megapixels of which only the middle is seen.
-    picture = picture.crop((left, top, left + keep_width, top + keep_height))
-    new_width = max(size, round(keep_width * size / shorter))
-    new_height = max(size, round(keep_height * size / shorter))
+    # A strip 900 x 3 would be blown up to megapixels of which only the middle is seen: cut both ends alike.
+    left, top = max(0, (width - 3 * shorter) // 2), max(0, (height - 3 * shorter) // 2)
+    picture = picture.crop((left, top, width - left, height - top))
+    new_width = max(size, round(picture.width * size / shorter))
+    new_height = max(size, round(picture.height * size / shorter))
     picture = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
     left, top = (new_width - size) // 2, (new_height - size) // 2
     return picture.crop((left, top, left + size, top + size))
@@ -330,24 +353,24 @@ def torchvision_network(name, weights):
     available = models.get_model_weights(name)
     chosen = getattr(weights, "name", weights) or "IMAGENET1K_V1"
     if chosen not in available.__members__:
-        raise ValueError(f"weights: {name} has {', '.join(available.__members__)}; got {chosen!r}.")
+        raise ValueError(f"weights: {name} has {', '.join(each.name for each in available)}; got {chosen!r}.")
     entry = available[chosen]
     # These two carry side branches in their files, and normalise once more inside.
     branches = {"aux_logits": True, "transform_input": True, "init_weights": False}
     with torch.random.fork_rng(devices=[]):
         module = models.get_model(name, weights=None, **(branches if name in ("googlenet", "inception_v3") else {}))
-    module.load_state_dict(fetch_weights(name, entry))
+    load_weights(module, name, entry)
     transforms = entry.transforms()
     return Network(name, module, transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std),
                    tuple(entry.meta["categories"]))
 
 
-def fetch_weights(name, entry):
-    """The state of a torchvision weights entry, downloaded once; what goes wrong is told with a way out."""
+def load_weights(module, name, entry):
+    """Give `module` the weights of a torchvision entry, downloaded once; what goes wrong is told with a way out."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     cached = path.exists()
     try:
-        return entry.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+        module.load_state_dict(entry.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu"))
     except Exception as error:
         if cached:
             raise ValueError(f"weights: the file {path} is damaged ({type(error).__name__}); delete it, then call again "
@@ -646,28 +669,129 @@ def feature_maps(module, batch):
     return [output for output in found if isinstance(output, torch.Tensor) and output.ndim == 4], logits
 
 
-def class_activation_map(image, network, device):
-    """Where the evidence for the top class lies: (S, S) of float32 in 0..1 (Grad-CAM, arXiv 1610.02391)."""
-    with torch.enable_grad():
-        maps, logits = feature_maps(network.module, normalise(image[None], network, device).requires_grad_())
-        last = [output for output in maps if output.shape[-1] > 1][-1]
-        gradient, = torch.autograd.grad(logits.max(), last)
-    evidence = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * last.detach()).sum(dim=1, keepdim=True))
-    evidence = torch.nn.functional.interpolate(evidence, image.shape[:2], mode="bilinear")[0, 0].cpu().numpy()
-    return evidence / max(evidence.max(), 1e-9)
+def class_activation(module, batch):
+    """Where the network sees its five likeliest classes: Grad-CAM at the last feature maps.
+
+    Selvaraju et al. 2017 (arXiv 1610.02391). In a network with one linear layer after global
+    pooling this is the class activation map of Zhou et al. 2016 (arXiv 1512.04150).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A convolutional classifier in eval mode.
+    batch : (N, 3, S, S) float tensor
+        Preprocessed pictures on the module's device.
+
+    Returns
+    -------
+    (N, h, w) float tensor, 0 or larger
+    """
+    features = {}
+
+    def remember(layer, inputs, output):
+        # Each layer replaces the one before, so the last maps with a height and a width remain.
+        if output.ndim == 4 and output.shape[2:].numel() > 1:
+            features["last"] = output
+
+    layers = [layer for layer in module.modules() if not any(layer.children())]
+    hooks = [layer.register_forward_hook(remember) for layer in layers]
+    try:
+        with torch.enable_grad():  # through the input: the parameters may be frozen
+            logits = module(batch.detach().clone().requires_grad_())
+            score = logits.topk(5).values.sum()
+            gradient = torch.autograd.grad(score, features["last"])[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    weights = gradient.mean((2, 3), keepdim=True)
+    return (weights * features["last"].detach()).sum(1).relu()
+
+
+def backdrop_distance(image, activation):
+    """How far each pixel's colour is from the background's, as (S, S) CIELAB distances.
+
+    The background's palette is eight colours from where the network sees nothing of its class.
+    Also returned is the distance that the background itself seldom exceeds.
+    """
+    import cv2
+
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.GaussianBlur(lab, (0, 0), 1)
+    margin = len(image) // 20
+    at_border = np.pad(np.zeros(np.subtract(activation.shape, 2 * margin), bool), margin, constant_values=True)
+    background = (activation < 0.05) | (at_border & (activation < 0.1))
+    if background.mean() < 0.01:  # the object fills the picture
+        background = activation <= np.quantile(activation, 0.05)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1)
+    palette = cv2.kmeans(lab[background][::3], 8, None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
+    distance = np.linalg.norm(lab[:, :, None] - palette, axis=-1).min(-1)
+    return distance, np.quantile(distance[background], 0.9)
+
+
+def cut_out(image, activation):
+    """Cut the object out by GrabCut (Rother et al. 2004), sown where both clues agree.
+
+    The clues are the class activation (S, S), 0 to 1, and the distance from the background.
+    """
+    import cv2
+
+    cv2.setRNGSeed(0)  # of this thread's generator alone, see find_foreground
+    distance, noise = backdrop_distance(image, activation)
+    levels = np.minimum(2 * distance, 255).astype(np.uint8)
+    otsu = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)[0] / 2
+    evidence = activation * np.minimum(distance / max(otsu, 1), 1.5)
+    likely = (evidence > 0.3) & (activation > 0.15)
+    if not likely.any():
+        return likely  # nothing stands out, and GrabCut needs two sides
+    labels = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[activation < 0.02] = cv2.GC_BGD
+    labels[evidence > 0.85] = cv2.GC_FGD
+    cv2.grabCut(image, labels, None, None, None, 3, cv2.GC_INIT_WITH_MASK)
+    mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    if np.mean(activation < 0.1) < 0.02:
+        mask |= activation > 0.3  # the object fills the picture, which leaves no ground to compare with
+    # GrabCut drops limbs of a colour of their own; opening keeps the outline's soft fringe out.
+    missed = (distance > max(12, 3 * noise)) & (activation > 0.1) & ~mask
+    return mask | (cv2.morphologyEx(missed.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0)
+
+
+def tidy(mask, activation):
+    """Keep the connected part with the most activation, and close its pinholes."""
+    import cv2
+
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    mass = np.bincount(parts[mask], activation[mask], minlength=2)
+    mask = parts == max(1, mass.argmax())  # 0 is what lies outside of the mask
+    _, holes = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
+    sizes = np.bincount(holes.ravel())
+    return mask | (sizes[holes] < 0.002 * mask.size)  # larger ones, as between legs, are real
 
 
 def find_foreground(image, network, device):
-    """The object that the network names, as a bool mask: GrabCut (Rother et al. 2004) seeded by the class map."""
-    import cv2
+    """The object that the network names, whole and without the ground it stands on.
 
-    evidence = class_activation_map(image, network, device)
-    seeds = np.full(evidence.shape, cv2.GC_BGD, dtype=np.uint8)
-    seeds[evidence > 0.1] = cv2.GC_PR_BGD
-    seeds[evidence > 0.3] = cv2.GC_PR_FGD
-    seeds[evidence > 0.7] = cv2.GC_FGD
-    cv2.grabCut(image, seeds, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
-    return np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    Parameters
+    ----------
+    image : ndarray (S, S, 3) of uint8
+    network : Network
+    device : torch.device
+
+    Returns
+    -------
+    (S, S) bool array
+        With a warning where it covers almost nothing or almost all of the picture.
+    """
+    maps = class_activation(network.module, normalise(np.stack([image, image[:, ::-1]]), network, device))
+    activation = (maps[0] + maps[1].flip(-1))[None, None].float()
+    activation = torch.nn.functional.interpolate(activation, image.shape[:2], mode="bilinear")
+    activation = (activation / activation.max().clamp(min=1e-9))[0, 0].cpu().numpy()
+    # OpenCV draws chance from one generator per thread: a thread of our own leaves the caller's be.
+    with ThreadPoolExecutor(1) as thread:
+        mask = tidy(thread.submit(cut_out, image, activation).result(), activation)
+    if not 0.02 < mask.mean() < 0.95:
+        warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely wrong: "
+                      "look at its outline, or try a picture with one object on a calm background", stacklevel=2)
+    return mask
 
 
 def style_layers(maps):

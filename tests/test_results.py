@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 import cnn_helper
@@ -129,7 +130,7 @@ def test_a_classification_draws_every_picture_and_every_label(cnnh, cats, count,
     assert sum("%" in text.get_text() and "→" not in text.get_text() for text in texts) == count * topk
     assert min(text.get_fontsize() for text in texts) >= 12
     assert figure.get_figwidth() <= 12 and figure.get_figheight() <= 7.2  # a slide of 1280 x 720
-    renderer = figure.canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
     for text in texts:
         box = text.get_window_extent(renderer)
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width + 1, f"{text.get_text()} is cut off"
