@@ -16,6 +16,8 @@ import importlib
 import io
 import numbers
 import os
+import sys
+import threading
 import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ import torchvision
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 # ---------------------------------------------------------------------------------------------
 # 1. Pictures
@@ -51,7 +54,7 @@ def open_picture(source):
     if isinstance(source, Image.Image):
         return decode(source, "the PIL image")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(io.BytesIO(bytes(source)), "the file in these bytes")
+        return decode(io.BytesIO(bytes(source)), "these bytes")
     if isinstance(source, str) and "://" in source:
         return decode(io.BytesIO(download(source)), source)
     if isinstance(source, (str, os.PathLike)):
@@ -195,6 +198,13 @@ def centre_square(picture, size):
     return picture.crop((left, top, left + size, top + size))
 
 
+def on_white(picture):
+    """A PIL image in mode RGB or RGBA as an array (H, W, 3) of uint8, transparent parts on white."""
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
+
+
 def load_picture(source, size):
     """`source` as the network sees it, and where it is opaque.
 
@@ -209,8 +219,7 @@ def load_picture(source, size):
     if picture.mode == "RGB":
         return np.array(picture), None
     opaque = np.array(picture)[:, :, 3] > 127
-    white = Image.new("RGBA", picture.size, "white")
-    return np.array(Image.alpha_composite(white, picture).convert("RGB")), None if opaque.all() else opaque
+    return on_white(picture), None if opaque.all() else opaque
 
 
 # ---------------------------------------------------------------------------------------------
@@ -229,7 +238,7 @@ def whole_number(name, value, low, high):
 
 def colour(fill):
     """`fill`, a grey level or an RGB triple in 0..255, as an array of three uint8."""
-    levels = [fill] * 3 if isinstance(fill, numbers.Number) else list(np.ravel(np.asarray(fill, dtype=object)))
+    levels = [fill] * 3 if isinstance(fill, (numbers.Number, np.bool_)) else list(np.ravel(np.asarray(fill, dtype=object)))
     if len(levels) != 3:
         raise ValueError(f"fill: must be a grey level or three of them (red, green, blue), 0 to 255; got {fill!r}.")
     return np.array([whole_number("fill", level, 0, 255) for level in levels], dtype=np.uint8)
@@ -304,7 +313,8 @@ def as_mask(mask, height, width):
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # name: input size
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BATCH = 16  # pictures in one forward pass
+BATCH = {"openvino": 4, "torch": 32}  # pictures in one forward pass; of four, the features still fit a processor's cache
+WORKERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,11 +437,186 @@ def best_device(device):
     return chosen
 
 
+class Normalise(torch.nn.Module):
+    """Pictures (N, 3, H, W) of uint8 as a network's input: float32, normalised per channel."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(network.mean).view(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(network.std).view(3, 1, 1))
+
+    def forward(self, pictures):
+        return (pictures.float() - self.mean) / self.std
+
+
 def normalise(images, network, device):
-    """Pictures (N, S, S, 3) of uint8 as the network's input: float32 (N, 3, S, S), normalised per channel."""
-    batch = torch.as_tensor(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (network.mean, network.std))
-    return (batch - mean) / std
+    """Pictures (N, S, S, 3) of uint8 as the network's input: float32 (N, 3, S, S) on `device`."""
+    return Normalise(network).to(device)(torch.tensor(images, device=device).permute(0, 3, 1, 2))
+
+
+def torch_function(module, device):
+    """`module` as a function from arrays to arrays, by plain PyTorch."""
+    def run(batch):
+        with torch.inference_mode():
+            return module(torch.tensor(batch, device=device)).float().cpu().numpy()
+
+    return run
+
+
+def openvino_function(module, example, streams=1):
+    """`module` as a function from arrays to arrays, compiled by OpenVINO in float32: any batch, height and width.
+
+    Threads may share it, as many at full speed as there are streams.
+    """
+    sys.modules["openvino_telemetry"] = None  # its reports would go over the network; OpenVINO does without
+    try:
+        import openvino
+    finally:
+        del sys.modules["openvino_telemetry"]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated, and OpenVINO needs it
+        traced = torch.jit.trace(module, torch.tensor(example), check_trace=False)
+        graph = openvino.convert_model(traced, example_input=torch.tensor(example))
+    graph.reshape([-1, example.shape[1], -1, -1])
+    compiled = openvino.Core().compile_model(graph, "CPU", {
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT", "NUM_STREAMS": streams,
+        "INFERENCE_PRECISION_HINT": "f32"})
+    requests = threading.local()
+
+    def run(batch):
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        return requests.own.infer([np.ascontiguousarray(batch)])[0]
+
+    return run
+
+
+def compile_forward(network, device):
+    """The fastest way from pictures (N, 3, S, S) of uint8 to probabilities (N, classes), and its engine's name.
+
+    "openvino" on a processor, "torch" on other devices and where OpenVINO is missing or fails on the network.
+    """
+    whole = torch.nn.Sequential(Normalise(network), network.module, torch.nn.Softmax(dim=1)).to(device).eval()
+    plain = torch_function(whole, device)
+    if device.type != "cpu":
+        whole.to(memory_format=torch.channels_last)
+        return plain, "torch"
+    example = np.random.default_rng(0).integers(0, 256, (1, 3, network.size, network.size), dtype=np.uint8)
+    try:
+        fast = openvino_function(whole, example)
+        if np.allclose(fast(example), plain(example), atol=1e-5):
+            return fast, "openvino"
+    except Exception:  # not installed, or it meets an operation that it does not know
+        pass
+    return plain, "torch"
+
+
+# Incremental inference: of the features of an occluded picture, most are those of the whole one. The early layers run
+# on a crop around the square only, what changed is pasted into the whole picture's features, and so on. The numbers
+# are the same. Nakandala et al. 2019, Incremental and approximate inference for faster occlusion-based deep CNN
+# explanations, SIGMOD.
+
+
+def layers_in_order(module):
+    """The layers that a network runs one after the other; none for a network that is not known to be so simple."""
+    if hasattr(module, "_conv_stem"):  # EfficientNet-Lite
+        return [module._conv_stem, module._bn0, module._swish, *module._blocks, module._conv_head, module._bn1,
+                module._swish, module._avg_pooling, torch.nn.Flatten(), module._fc]
+    if isinstance(module, torchvision.models.ResNet):
+        return [*list(module.children())[:-1], torch.nn.Flatten(), module.fc]
+    return []
+
+
+def receptive_field(layers):
+    """(before, after, stride): feature j sees the inputs from stride * j - before to stride * j + after."""
+    before, after, stride = 0, 0, 1
+    for name, layer in torch.nn.Sequential(*layers).named_modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.MaxPool2d)) and "downsample" not in name:
+            kernel, step, pad = (int(np.max(value)) for value in (layer.kernel_size, layer.stride, layer.padding))
+            own_padding = getattr(layer, "static_padding", None)
+            pad = own_padding.padding[0] if isinstance(own_padding, torch.nn.ZeroPad2d) else pad
+            before, after = before + stride * pad, after + stride * (kernel - 1 - pad)
+            stride *= step
+    return before, after, stride
+
+
+def compile_stages(network):
+    """The network in three stages, cut where its features are 1/4 and 1/8 of the picture: [(function, receptive field)].
+
+    Empty where there is no such cut, or where the stages do not give the whole network's answer.
+    """
+    layers, stages, begin = layers_in_order(network.module), [], 0
+    features = np.random.default_rng(0).integers(0, 256, (1, 3, network.size, network.size), dtype=np.uint8)
+    for stride in (4, 8, None) if layers else ():
+        end = len(layers) if stride is None else max(n for n in range(len(layers)) if receptive_field(layers[:n])[2] <= stride)
+        parts = [Normalise(network)] * (begin == 0) + layers[begin:end] + [torch.nn.Softmax(dim=1)] * (stride is None)
+        run = openvino_function(torch.nn.Sequential(*parts).eval(), features, streams=WORKERS)
+        stages.append((run, receptive_field(layers[begin:end])))
+        features, begin = run(features), end
+    return stages
+
+
+def plan_crops(begin, end, size, features, field):
+    """What to compute again, along one axis of `size`, where begin..end has changed.
+
+    Parameters
+    ----------
+    begin, end : ndarray of int
+        For each occluded picture.
+    size, features : int
+        The axis before and after the layers.
+    field : tuple
+        See `receptive_field`.
+
+    Returns
+    -------
+    start, length : ndarray of int, int
+        The crop. Its distances from both ends of the axis are multiples of the stride, so that the layers pad and
+        stride in it as in the whole.
+    first, stop : ndarray of int
+        The features that see a change; all that they see is in the crop.
+    """
+    before, after, stride = field
+    first = np.maximum(0, -((after - begin) // stride))
+    stop = np.minimum(features, (end - 1 + before) // stride + 1)
+    start = np.maximum(0, (stride * first - before) // stride * stride)
+    needed = (np.minimum(size, stride * (stop - 1) + after + 1) - start).max()
+    length = size - (size - needed) // stride * stride
+    return np.minimum(start, size - length), length, first, stop
+
+
+def answers_around(stages, image, corners, size, fill):
+    """The answers to copies of `image` with a square at each of `corners` (N, 2), by incremental inference."""
+    whole = [image.transpose(2, 0, 1)[None]]
+    for run, _ in stages[:-1]:
+        whole.append(run(whole[-1]))
+
+    def answer(corners):
+        begin, end = corners.T, corners.T + size
+        features = np.repeat(whole[0], len(corners), axis=0)
+        for copy, (row, column) in zip(features, corners):
+            copy[:, row:row + size, column:column + size] = fill[:, None, None]
+        for (run, field), before, after in zip(stages, whole, whole[1:]):
+            (top, height, *rows), (left, width, *columns) = (
+                plan_crops(begin[axis], end[axis], before.shape[-1], after.shape[-1], field) for axis in (0, 1))
+            crops = np.stack([copy[:, t:t + height, x:x + width] for copy, t, x in zip(features, top, left)])
+            features, stride = np.repeat(after, len(corners), axis=0), field[2]
+            for copy, crop, t, x, r0, r1, c0, c1 in zip(features, run(crops), top // stride, left // stride, *rows, *columns):
+                copy[:, r0:r1, c0:c1] = crop[:, r0 - t:r1 - t, c0 - x:c1 - x]
+            begin, end = np.stack([rows[0], columns[0]]), np.stack([rows[1], columns[1]])
+        return stages[-1][0](features)
+
+    batches = [corners[start:start + 8] for start in range(0, len(corners), 8)]
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        return np.concatenate(list(progress(pool.map(answer, batches), len(batches), "windows")))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted call does not go on in the background
+
+
+def progress(steps, total, unit):
+    """`steps` with a text progress bar, shown for work of over two seconds only and taken away at its end."""
+    return tqdm(steps, total=total, unit=unit, delay=2, leave=False)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -466,9 +651,11 @@ class CNN_Helper:
         self.device = best_device(device)
         self.network = find_network(model, weights, categories, size, mean, std)
         self.network.module.to(self.device)
+        self._run, self.engine = compile_forward(self.network, self.device)
+        self._stages = None  # compiled for the first occlusion map
 
     def __repr__(self):
-        return f"CNN_Helper({self.network.name!r}, {self.size} x {self.size} pixels, on {self.device})"
+        return f"CNN_Helper({self.network.name!r}, {self.size} x {self.size} pixels, on {self.device} by {self.engine})"
 
     @property
     def size(self):
@@ -507,16 +694,14 @@ class CNN_Helper:
 
     def probabilities(self, images):
         """The network's answer to one picture or several: float32 (N, classes), each row sums to 1."""
-        pictures = self.load_all(images)
+        pictures, batch = self.load_all(images), BATCH[self.engine]
         answers = [np.empty((0, len(self.categories)), dtype=np.float32)]
-        for start in range(0, len(pictures), BATCH):
-            answers.append(self._forward(np.stack(pictures[start:start + BATCH])))
+        for start in progress(range(0, len(pictures), batch), None, "batches"):
+            answers.append(self._forward(np.stack(pictures[start:start + batch])))
         return np.concatenate(answers)
 
     def _forward(self, images):
-        with torch.inference_mode():
-            logits = self.network.module(normalise(images, self.network, self.device))
-            return torch.softmax(logits.float(), dim=1).cpu().numpy()
+        return self._run(images.transpose(0, 3, 1, 2))
 
     def classify(self, *images, topk=5, titles=None):
         """What the network says of each picture; shown inline, each picture with its `topk` bars beside it.
@@ -608,13 +793,35 @@ class CNN_Helper:
         whole = self.probabilities(image)[0]
         index = int(whole.argmax()) if target is None else self._target_index(target)
         rows, columns = window_corners(*image.shape[:2], size, stride)
-        corners = [(row, column) for row in rows for column in columns]
-        values = []
-        for start in range(0, len(corners), BATCH):
-            copies = [cover(image, *corner, size, fill) for corner in corners[start:start + BATCH]]
-            values.append(self._forward(np.stack(copies))[:, index])
-        return OcclusionMap(image, self._prediction(whole, index),
-                            np.concatenate(values).reshape(len(rows), len(columns)), size, stride)
+        corners = np.array([(row, column) for row in rows for column in columns])
+        values = self._answers_to_covered(image, corners, size, fill)[:, index]
+        return OcclusionMap(image, self._prediction(whole, index), values.reshape(len(rows), len(columns)), size, stride)
+
+    def _answers_to_covered(self, image, corners, size, fill):
+        """The answers to copies of `image` with a square at each of `corners`, never all copies at once."""
+        if self._stages is None:
+            self._stages = self._checked_stages()
+        if self._stages:
+            return answers_around(self._stages, image, corners, size, fill)
+        batch = BATCH[self.engine]
+        starts = progress(range(0, len(corners), batch), None, "batches")
+        return np.concatenate([self._forward(np.stack([cover(image, *corner, size, fill) for corner in corners[start:start + batch]]))
+                               for start in starts])
+
+    def _checked_stages(self):
+        """Stages for incremental inference, or none where they cannot be had or differ from the plain way."""
+        if self.engine != "openvino":
+            return []
+        try:
+            stages, size = compile_stages(self.network), self.size // 5
+            image = np.random.default_rng(0).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
+            corners = np.array([(0, 0), (self.size // 3, self.size // 2), (self.size - size, self.size - size)])
+            plain = self._forward(np.stack([cover(image, *corner, size, 0) for corner in corners]))
+            if np.allclose(answers_around(stages, image, corners, size, np.zeros(3, np.uint8)), plain, atol=1e-5):
+                return stages
+        except Exception:  # the network is not as simple as it looks
+            pass
+        return []
 
     def _target_index(self, target):
         """The class index behind an index, a label or a Prediction."""
@@ -646,10 +853,40 @@ class CNN_Helper:
             return blacken(picture, as_mask(mask, *picture.shape[:2]))
         return blacken(picture, self.foreground(picture) if opaque is None else opaque)
 
-    def swap_texture(self, image, skin, *, steps=150, seed=0):
-        """The shape of `image` in the texture of `skin`: (S, S, 3) of uint8."""
+    def swap_texture(self, image, skin, *, steps=80, seed=0):
+        """The shape of `image` in the texture of `skin`: (S, S, 3) of uint8.
+
+        Parameters
+        ----------
+        image, skin : whatever `load` takes
+            The skin may have any size; a small one is tiled by mirroring.
+        steps : int
+            Of the painting, 1 to 10,000.
+        seed : int
+            The same seed gives the same picture on the same machine.
+
+        Notes
+        -----
+        Style transfer (Gatys et al. 2016, arXiv 1508.06576). The helper's network takes turns with a second bundled one,
+        EfficientNet-Lite1 (for Lite1 itself, Lite0), since a picture painted by one network alone may convince only that.
+        """
         steps = whole_number("steps", steps, 1, 10_000)
-        return transfer_texture(self.load(image), self.load(skin), self.network, self.device, steps, seed)
+        seed = whole_number("seed", seed, 0, 2**63 - 1)
+        partner = bundled_network("efficientnet_lite0" if self.network.name == "efficientnet_lite1" else "efficientnet_lite1")
+        partner.module.eval().requires_grad_(False).to(self.device)
+        skin = on_white(open_picture(skin))
+        return transfer_texture([self.network, partner], self.load(image), skin, self.device, steps, seed)
+
+    def explore(self, image, skin=None):
+        """Live controls over these experiments, for a notebook; `skin`, a picture, adds the texture swap.
+
+        Returns an `Explorer`, or where ipywidgets is missing, a Classification: a still figure in its place.
+        """
+        try:
+            return Explorer(self, image, skin)
+        except ImportError:
+            warnings.warn("explore needs ipywidgets for its controls: pip install ipywidgets. Here is a still figure.", stacklevel=2)
+            return self.classify(image)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -657,16 +894,22 @@ class CNN_Helper:
 # ---------------------------------------------------------------------------------------------
 
 
-def feature_maps(module, batch):
-    """All outputs of `module`'s parts that have rows and columns, in the order they are computed, and its logits."""
-    found = []
-    hooks = [part.register_forward_hook(lambda part, given, output: found.append(output)) for part in module.modules()]
+def feature_maps(module, pictures):
+    """The last feature map of each resolution, from fine to coarse, and the logits."""
+    last = {}
+
+    def keep(layer, given, output):
+        # Resolutions only ever shrink: a wider map is mere padding, and 1 x 1 has no places.
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and 1 < output.shape[-1] <= min(last, default=pictures.shape[-1]):
+            last[output.shape[-1]] = output
+
+    hooks = [layer.register_forward_hook(keep) for layer in module.modules()]
     try:
-        logits = module(batch)
+        logits = module(pictures)
     finally:
         for hook in hooks:
             hook.remove()
-    return [output for output in found if isinstance(output, torch.Tensor) and output.ndim == 4], logits
+    return list(last.values()), logits
 
 
 def class_activation(module, batch):
@@ -686,25 +929,11 @@ def class_activation(module, batch):
     -------
     (N, h, w) float tensor, 0 or larger
     """
-    features = {}
-
-    def remember(layer, inputs, output):
-        # Each layer replaces the one before, so the last maps with a height and a width remain.
-        if output.ndim == 4 and output.shape[2:].numel() > 1:
-            features["last"] = output
-
-    layers = [layer for layer in module.modules() if not any(layer.children())]
-    hooks = [layer.register_forward_hook(remember) for layer in layers]
-    try:
-        with torch.enable_grad():  # through the input: the parameters may be frozen
-            logits = module(batch.detach().clone().requires_grad_())
-            score = logits.topk(5).values.sum()
-            gradient = torch.autograd.grad(score, features["last"])[0]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.enable_grad():  # through the input: the parameters are frozen
+        maps, logits = feature_maps(module, batch.detach().clone().requires_grad_())
+        gradient, = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps[-1])
     weights = gradient.mean((2, 3), keepdim=True)
-    return (weights * features["last"].detach()).sum(1).relu()
+    return (weights * maps[-1].detach()).sum(1).relu()
 
 
 def backdrop_distance(image, activation):
@@ -794,35 +1023,111 @@ def find_foreground(image, network, device):
     return mask
 
 
-def style_layers(maps):
-    """Which feature maps describe texture: the last before each change of resolution, from fine to coarse."""
-    return [index for index, (now, after) in enumerate(zip(maps, maps[1:])) if now.shape[-1] > after.shape[-1] > 1]
+SHAPE_KEPT = 0.82  # the correlation of contours below which the swap gives way to the shape
 
 
-def gram(features):
-    """Which features occur together, wherever that is: (channels, channels)."""
-    flat = features.flatten(2)[0]
-    return flat @ flat.T / flat.numel()
+def gram(maps):
+    """Which channels fire together, wherever that is: the texture (Gatys et al. 2016, arXiv 1508.06576)."""
+    rows = maps.flatten(2)
+    return rows @ rows.transpose(1, 2) / rows.shape[-1]
 
 
-def transfer_texture(image, skin, network, device, steps, seed):
-    """The shape of `image` in the texture of `skin`, by gradient descent on pixels (Gatys et al. 2016, arXiv 1508.06576)."""
-    picture, texture = (normalise(each[None], network, device) for each in (image, skin))
+def brightness(pictures):
+    """(N, 3, H, W) as grey (N, 1, H, W), weighted as in ITU-R BT.601."""
+    return (pictures * torch.tensor([0.299, 0.587, 0.114], device=pictures.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def blur(grey, sigma):
+    """A Gaussian blur of (N, 1, H, W), `sigma` in pixels."""
+    return torchvision.transforms.functional.gaussian_blur(grey, 2 * int(3 * sigma) + 1, sigma)
+
+
+def contours(grey):
+    """The strength of edges in (N, 1, H, W), seen coarsely: of the blurred picture, and blurred itself."""
+    def magnitude(grey):
+        across, down = grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2], grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
+        return (across ** 2 + down ** 2 + 1e-6).sqrt()  # no infinite slope at zero
+
+    return torch.cat([magnitude(blur(grey, 3)), blur(magnitude(grey), 3)])
+
+
+def correlation(one, other):
+    """Pearson's correlation, a number for each picture of the batch."""
+    one, other = (pictures.flatten(1) - pictures.flatten(1).mean(1, keepdim=True) for pictures in (one, other))
+    return torch.nn.functional.cosine_similarity(one, other)
+
+
+def tile_mirrored(skin, size):
+    """Fill a square with the skin (1, 3, H, W) and its mirror images: no seams, and a small skin is not blown up to mush."""
+    shorter = min(skin.shape[-2:])
+    # Half as large again at most: the finest wrinkles and stripes would be lost on a network.
+    scale = min(1.5, max(1, size / 1.5 / shorter)) if shorter < size else size / shorter
+    height, width = (max(1, round(scale * side)) for side in skin.shape[-2:])
+    skin = torch.nn.functional.interpolate(skin, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    skin = torch.cat([skin, skin.flip(2)], 2)
+    skin = torch.cat([skin, skin.flip(3)], 3)
+    places = torch.arange(size, device=skin.device)
+    return skin[:, :, places % (2 * height)][..., places % (2 * width)]
+
+
+def drape(shape, hide):
+    """The hide's fine relief over the shape's light and shade, both grey, with no less relief than the contours allow."""
+    relief, shade = hide - blur(hide, 8), blur(shape, 1) - shape.mean()
+    for share in torch.arange(0.3, 1, 0.05).tolist():
+        draped = hide.mean() + min(1, 2 - 2 * share) * relief + min(1, 2 * share) * shade
+        if correlation(contours(draped), contours(shape))[0] > 0.25:
+            break
+    return draped
+
+
+def jitter(pictures, size, random):
+    """A view size x size of the pictures, zoomed, shifted and mirrored by chance, so that no single pixel grid is served."""
+    zoom, right, down, mirror = torch.rand(4, generator=random).tolist()
+    zoom, right, down = 0.87 + 0.3 * zoom, 0.3 * right - 0.15, 0.3 * down - 0.15
+    matrix = torch.tensor([[[zoom if mirror < 0.5 else -zoom, 0, right], [0, zoom, down]]], device=pictures.device)
+    grid = torch.nn.functional.affine_grid(matrix, (1, 3, size, size), align_corners=False)
+    return torch.nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def texture_of(network, picture, random):
+    """The Gram matrices that `network` sees in a view of `picture` (1, 3, H, W), 0 to 1."""
+    view = Normalise(network).to(picture.device)(255 * jitter(picture, network.size, random))
+    return [gram(maps) for maps in feature_maps(network.module, view)[0]]
+
+
+def transfer_texture(networks, image, skin, device, steps, seed):
+    """The shape of `image` (S, S, 3) in the texture of `skin` (H, W, 3), all uint8, painted by the networks in turns.
+
+    Style transfer after Gatys et al. 2016 (arXiv 1508.06576) with three changes that keep it from being an illusion for
+    its maker alone. It starts from the skin itself, draped over the shape. The shape is held by its contours, not by deep
+    features. Only brightness is painted, colours follow along the skin's own: no coloured speckle.
+    """
+    random = torch.Generator().manual_seed(seed)
+    image, skin = (torch.tensor(picture, device=device).permute(2, 0, 1)[None] / 255 for picture in (image, skin))
+    skin, shape = tile_mirrored(skin, image.shape[-1]), brightness(image)
+    hide = brightness(skin)
+    lowest, highest = hide.flatten().quantile(torch.tensor([0.005, 0.995], device=device))
+    from_mean = hide - hide.mean()
+    slope = ((skin * from_mean).mean((2, 3), keepdim=True) + 1e-6) / (from_mean.square().mean() + 1e-6)  # of colour along grey
     with torch.no_grad():
-        wanted, shape = feature_maps(network.module, texture)[0], feature_maps(network.module, picture)[0]
-    layers = style_layers(wanted)
-    result = picture.clone().requires_grad_()
-    optimiser = torch.optim.Adam([result], lr=0.03)
-    for _ in range(steps):
-        maps, _ = feature_maps(network.module, result)
-        style = sum(((gram(maps[layer]) - gram(wanted[layer])) ** 2).sum() / (gram(wanted[layer]) ** 2).sum() for layer in layers)
-        content = ((maps[layers[-2]] - shape[layers[-2]]) ** 2).mean() / (shape[layers[-2]] ** 2).mean()
-        optimiser.zero_grad()
-        (style + 0.1 * content).backward()
-        optimiser.step()
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (network.mean, network.std))
-    pixels = (result.detach() * std + mean).clamp(0, 1) * 255
-    return pixels[0].permute(1, 2, 0).round().byte().cpu().numpy()
+        wanted = [[sum(grams) / 6 for grams in zip(*(texture_of(network, skin, random) for _ in range(6)))] for network in networks]
+        outline, canvas = contours(shape), drape(shape, hide).clamp(lowest, highest)
+    with torch.enable_grad():
+        canvas.requires_grad_()
+        optimizer = torch.optim.Adam([canvas], lr=0.01)
+        for step in progress(range(steps), steps, "steps"):
+            optimizer.param_groups[0]["lr"] = 0.01 * (1 - 0.9 * step / steps)
+            turn = step % len(networks)
+            pairs = list(zip(texture_of(networks[turn], skin + slope * (canvas - hide), random), wanted[turn]))
+            texture = sum((got - want).norm() / want.norm() for got, want in pairs) / len(pairs)
+            lost = (SHAPE_KEPT - correlation(contours(canvas), outline)).clamp(min=0).sum()
+            rough = canvas.diff(dim=2).abs().mean() + canvas.diff(dim=3).abs().mean()
+            canvas.grad, = torch.autograd.grad(texture + 6 * lost + 0.3 * rough, canvas)
+            optimizer.step()
+            with torch.no_grad():
+                canvas.clamp_(lowest, highest)
+    painted = (skin + slope * (canvas.detach() - hide)).clamp(0, 1)
+    return (255 * painted[0].permute(1, 2, 0)).round().byte().cpu().numpy()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -956,6 +1261,93 @@ class Chart(Shown):
     def figure(self):
         """The chart as a matplotlib figure."""
         return self.drawing
+
+
+class Explorer(Shown):
+    """Live controls: choose an experiment, move its sliders, and the network's answer follows.
+
+    Attributes
+    ----------
+    controls : dict of str to ipywidgets control
+    result : Classification
+        What is shown now.
+    """
+
+    def __init__(self, helper, image, skin=None):
+        import ipywidgets as widgets
+
+        self.helpers, self.image, self.skin = {helper.network.name: helper}, helper.load(image), skin
+        self.painted, side = {}, helper.size
+        style = {"description_width": "7em"}
+        experiments = ["whole picture", "shuffle", "occlude", "silhouette"] + ["texture"] * (skin is not None)
+        self.controls = {
+            "experiment": widgets.ToggleButtons(options=experiments, description="experiment", style=style),
+            "network": widgets.Dropdown(options=list(dict.fromkeys([*self.helpers, *BUNDLED])), description="network", style=style),
+            "grid": widgets.IntSlider(4, 1, 16, description="tiles a side", style=style),
+            "seed": widgets.IntSlider(0, 0, 99, description="order (seed)", style=style),
+            "size": widgets.IntSlider(side // 3, 1, side, description="square's side", style=style),
+            "row": widgets.IntSlider(side // 3, 0, side - 1, description="its row", style=style),
+            "column": widgets.IntSlider(side // 3, 0, side - 1, description="its column", style=style),
+            "upload": widgets.FileUpload(accept="image/*", description="your picture"),
+        }
+        self.message, self.view = widgets.HTML(), widgets.HTML()
+        self.box = widgets.VBox([*self.controls.values(), self.message, self.view])
+        for name, control in self.controls.items():
+            control.observe(self.open_upload if name == "upload" else self.update, "value")
+        self.update()
+
+    def open_upload(self, change):
+        """Take the picture that was dropped in; where it is none, say so in words and keep the last one."""
+        if change["new"]:
+            self.update(picture=bytes(change["new"][0]["content"]))
+
+    def update(self, change=None, picture=None):
+        """Ask the network again, as the controls stand now."""
+        settings = {name: control.value for name, control in self.controls.items()}
+        for name, experiment in {"grid": "shuffle", "seed": "shuffle", "size": "occlude", "row": "occlude", "column": "occlude"}.items():
+            self.controls[name].layout.display = None if settings["experiment"] == experiment else "none"
+        try:
+            if picture is not None:
+                self.image, self.painted = next(iter(self.helpers.values())).load(picture), {}
+            self.result = self.ask(settings)
+            self.view.value, self.message.value = self.result._repr_html_(), ""
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            self.message.value = html.escape(str(error))
+
+    def ask(self, settings):
+        """The answer to the picture, changed as `settings` say, beside the unchanged one."""
+        name, experiment = settings["network"], settings["experiment"]
+        if name not in self.helpers:
+            self.helpers[name] = CNN_Helper(name)
+        helper = self.helpers[name]
+        picture = helper.load(self.image)
+        if experiment == "whole picture":
+            return helper.classify(picture)
+        if experiment == "shuffle":
+            changed = helper.shuffle(picture, settings["grid"], seed=settings["seed"])
+        elif experiment == "occlude":
+            size = min(settings["size"], helper.size)
+            changed = cover(picture, *(min(settings[axis], helper.size - size) for axis in ("row", "column")), size, 128)
+        else:  # these two take seconds: once for each picture and network
+            if (name, experiment) not in self.painted:
+                self.message.value = "The network is at work ..."
+                paint = helper.silhouette if experiment == "silhouette" else lambda picture: helper.swap_texture(picture, self.skin)
+                self.painted[name, experiment] = paint(picture)
+            changed = self.painted[name, experiment]
+        return helper.classify(picture, changed, titles=["the picture", experiment])
+
+    @property
+    def description(self):
+        """What is shown now, in words."""
+        return self.result.description
+
+    def figure(self):
+        """What is shown now, as a matplotlib figure."""
+        return self.result.figure()
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        still = {"text/plain": self.description, "text/html": self._repr_html_()}
+        return self.box._repr_mimebundle_() | still
 
 
 def percent(probability):
