@@ -14,8 +14,10 @@ import difflib
 import html
 import importlib
 import io
+import itertools
 import numbers
 import os
+import re
 import sys
 import threading
 import urllib.request
@@ -36,7 +38,7 @@ from tqdm import tqdm
 # 1. Pictures
 # ---------------------------------------------------------------------------------------------
 
-LARGEST_PICTURE = 80_000_000  # pixels; a small file can claim far more than memory holds
+LARGEST_PICTURE = 50_000_000  # pixels; a small file can claim far more than memory holds
 LARGEST_DOWNLOAD = 50_000_000  # bytes
 SECONDS_TO_WAIT = 20  # for a web server
 ACCEPTED = (
@@ -314,6 +316,7 @@ def as_mask(mask, height, width):
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # name: input size
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = {"openvino": 4, "torch": 32}  # pictures in one forward pass; of four, the features still fit a processor's cache
+MOST_COPIES = 4096  # of one picture, 600 MB at 224 x 224
 WORKERS = min(8, os.cpu_count() or 1)
 
 
@@ -609,14 +612,33 @@ def answers_around(stages, image, corners, size, fill):
     batches = [corners[start:start + 8] for start in range(0, len(corners), 8)]
     pool = ThreadPoolExecutor(WORKERS)
     try:
-        return np.concatenate(list(progress(pool.map(answer, batches), len(batches), "windows")))
+        return np.concatenate(list(progress(pool.map(answer, batches), len(batches), "batches")))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted call does not go on in the background
 
 
+class StatusLine:
+    """Where a notebook shows a progress bar: one line, rewritten in place and empty at the end."""
+
+    handle = None
+
+    def write(self, text):
+        from IPython.display import display
+
+        line = {"text/plain": text.strip()}
+        if self.handle:
+            self.handle.update(line, raw=True)
+        elif text.strip():
+            self.handle = display(line, raw=True, display_id=True)
+
+    def flush(self):
+        """Nothing is held back."""
+
+
 def progress(steps, total, unit):
     """`steps` with a text progress bar, shown for work of over two seconds only and taken away at its end."""
-    return tqdm(steps, total=total, unit=unit, delay=2, leave=False)
+    in_notebook = "ipykernel" in sys.modules  # where stderr would be shown in red, and stay
+    return tqdm(steps, total=total, unit=unit, delay=2, leave=False, file=StatusLine() if in_notebook else None)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -764,8 +786,13 @@ class CNN_Helper:
         size = whole_number("size", size, 1, self.size)
         stride = max(1, (self.size - size) // 2) if stride is None else whole_number("stride", stride, 1, self.size)
         rows, columns = window_corners(*image.shape[:2], size, stride)
-        fill = colour(fill)
-        return np.stack([cover(image, row, column, size, fill) for row in rows for column in columns])
+        if len(rows) * len(columns) > MOST_COPIES:
+            raise ValueError(f"stride: {len(rows)} x {len(columns)} positions are more than the {MOST_COPIES} copies that occlude "
+                             "gives; take a larger stride, or occlusion_map, which keeps no copies.")
+        fill, copies = colour(fill), np.empty((len(rows) * len(columns), *image.shape), dtype=np.uint8)
+        for number, (row, column) in enumerate(itertools.product(rows, columns)):
+            copies[number] = cover(image, row, column, size, fill)
+        return copies
 
     def occlusion_map(self, image, target=None, *, size=48, stride=16, fill=128):
         """How much the network's answer depends on each part: a square slides over the picture.
@@ -793,7 +820,7 @@ class CNN_Helper:
         whole = self.probabilities(image)[0]
         index = int(whole.argmax()) if target is None else self._target_index(target)
         rows, columns = window_corners(*image.shape[:2], size, stride)
-        corners = np.array([(row, column) for row in rows for column in columns])
+        corners = np.array(list(itertools.product(rows, columns)))
         values = self._answers_to_covered(image, corners, size, fill)[:, index]
         return OcclusionMap(image, self._prediction(whole, index), values.reshape(len(rows), len(columns)), size, stride)
 
@@ -829,10 +856,11 @@ class CNN_Helper:
             target = target.index
         if not isinstance(target, str):
             return whole_number("target", target, 0, len(self.categories) - 1)
-        labels = [label.lower() for label in self.categories]
-        found = [index for index, label in enumerate(labels) if label == target.strip().lower()]
+        labels, wanted = [label.lower() for label in self.categories], target.strip().lower()
+        found = [index for index, label in enumerate(labels) if label == wanted or label.startswith(wanted + " ") and wanted in labels]
         if len(found) > 1:
-            raise ValueError(f"target: {target!r} names the classes {found}; give one of these numbers.")
+            names = ", ".join(f"{index} ({self.categories[index]})" for index in found)
+            raise ValueError(f"target: {target!r} may mean {names}; give one of these numbers.")
         if not found:
             near = difflib.get_close_matches(target.lower(), labels, n=3)
             raise ValueError(f"target: there is no class {target!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
@@ -853,7 +881,7 @@ class CNN_Helper:
             return blacken(picture, as_mask(mask, *picture.shape[:2]))
         return blacken(picture, self.foreground(picture) if opaque is None else opaque)
 
-    def swap_texture(self, image, skin, *, steps=80, seed=0):
+    def swap_texture(self, image, skin, *, steps=40, seed=0):
         """The shape of `image` in the texture of `skin`: (S, S, 3) of uint8.
 
         Parameters
@@ -867,15 +895,95 @@ class CNN_Helper:
 
         Notes
         -----
-        Style transfer (Gatys et al. 2016, arXiv 1508.06576). The helper's network takes turns with a second bundled one,
-        EfficientNet-Lite1 (for Lite1 itself, Lite0), since a picture painted by one network alone may convince only that.
+        Style transfer (Gatys et al. 2016, arXiv 1508.06576) on the helper's own network; no other has a part in it.
         """
         steps = whole_number("steps", steps, 1, 10_000)
         seed = whole_number("seed", seed, 0, 2**63 - 1)
-        partner = bundled_network("efficientnet_lite0" if self.network.name == "efficientnet_lite1" else "efficientnet_lite1")
-        partner.module.eval().requires_grad_(False).to(self.device)
-        skin = on_white(open_picture(skin))
-        return transfer_texture([self.network, partner], self.load(image), skin, self.device, steps, seed)
+        return transfer_texture(self.network, self.load(image), on_white(open_picture(skin)), self.device, steps, seed)
+
+    def shape_bias(self, folder):
+        """Does the network decide by shape or by texture? Measured on a folder of cue-conflict pictures.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Pictures named SHAPE-TEXTURE, each a category with a number, as cat/cat7-elephant1.png. Sub-folders are read
+            too; pictures whose shape and texture agree are left out; a file that is no picture is skipped and listed.
+
+        Returns
+        -------
+        ShapeBias
+
+        Notes
+        -----
+        Geirhos et al. 2019, arXiv 1811.12231. A decision is the one of 16 categories with the highest mean probability
+        over its classes; of equal ones, the first in the alphabet.
+        """
+        if len(self.categories) != 1000:
+            raise ValueError(f"shape_bias needs ImageNet's 1,000 classes; this network has {len(self.categories)}.")
+        stimuli = conflict_stimuli(folder)
+        counts = {category: np.zeros(3, dtype=int) for category in SIXTEEN}
+        skipped = []
+        for start in progress(range(0, len(stimuli), 16), None, "batches"):
+            pictures, cues = [], []
+            for path, shape, texture in stimuli[start:start + 16]:
+                try:
+                    pictures.append(self.load(path))
+                    cues.append((shape, texture))
+                except ValueError as error:
+                    skipped.append(str(error))
+            for decision, (shape, texture) in zip(sixteen_way(self.probabilities(pictures)), cues):
+                counts[shape] += (decision == shape, decision == texture, True)
+        categories = {category: tuple(map(int, count)) for category, count in counts.items() if count[2]}
+        return ShapeBias(self.network.name, categories, tuple(skipped))
+
+    def make_conflicts(self, shapes, textures, folder, *, seed=0):
+        """Write pictures for `shape_bias` from one's own: every shape in every texture of another category.
+
+        Parameters
+        ----------
+        shapes, textures : dict of str to list of pictures
+            By category, one of the 16 in `SIXTEEN`: {"cat": ["tom.jpg"]}, {"elephant": ["skin.png"]}.
+        folder : str or Path
+            Gets a sub-folder for each shape's category; is made where it is missing.
+
+        Returns
+        -------
+        list of Path
+        """
+        for category in {*shapes, *textures} - {*SIXTEEN}:
+            raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}; got {category!r}.")
+        numbered = [[(name, number, picture) for name, pictures in cues.items() for number, picture in enumerate(pictures, 1)]
+                    for cues in (shapes, textures)]
+        pairs, written = list(itertools.product(*numbered)), []
+        for (shape, first, picture), (texture, second, skin) in progress(pairs, len(pairs), "pictures"):
+            if shape != texture:
+                path = Path(folder).expanduser() / shape / f"{shape}{first}-{texture}{second}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(self.swap_texture(picture, skin, seed=seed)).save(path)
+                written.append(path)
+        return written
+
+    def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
+        """How the answer fades as pictures are cut finer: a Curve over `grids`, each with all `seeds`."""
+        return self._curve(images, "tiles a side", grids,
+                           lambda image, grid: [self.shuffle(image, grid, seed=seed) for seed in seeds])
+
+    def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
+        """How the answer fades as a larger square covers pictures: a Curve over `sizes`, each at all positions."""
+        return self._curve(images, "side of the square", sizes,
+                           lambda image, size: self.occlude(image, size, stride=stride, fill=fill))
+
+    def _curve(self, images, label, points, change):
+        """Each picture's own top-1 class, watched through `change(picture, point)`, which gives several pictures."""
+        pictures = self.load_all(images)
+        classes = self.probabilities(pictures).argmax(axis=1)
+        watched, kept = [], []
+        for point in points:
+            answers = [self.probabilities(list(change(picture, point))) for picture in pictures]
+            watched.append(np.concatenate([rows[:, index] for rows, index in zip(answers, classes)]))
+            kept.append(np.concatenate([rows.argmax(axis=1) == index for rows, index in zip(answers, classes)]))
+        return Curve(self.network.name, label, tuple(points), tuple(watched), tuple(kept))
 
     def explore(self, image, skin=None):
         """Live controls over these experiments, for a notebook; `skin`, a picture, adds the texture swap.
@@ -1039,7 +1147,11 @@ def brightness(pictures):
 
 def blur(grey, sigma):
     """A Gaussian blur of (N, 1, H, W), `sigma` in pixels."""
-    return torchvision.transforms.functional.gaussian_blur(grey, 2 * int(3 * sigma) + 1, sigma)
+    reach = int(3 * sigma)
+    kernel = torch.exp(-torch.arange(-reach, reach + 1.0, device=grey.device) ** 2 / (2 * sigma ** 2)).view(1, 1, 1, -1)
+    padded = torch.nn.functional.pad(grey, [reach] * 4, mode="reflect")
+    along_rows = torch.nn.functional.conv2d(padded, kernel / kernel.sum())  # torchvision's is ten times slower
+    return torch.nn.functional.conv2d(along_rows, (kernel / kernel.sum()).transpose(2, 3))
 
 
 def contours(grey):
@@ -1075,7 +1187,7 @@ def drape(shape, hide):
     relief, shade = hide - blur(hide, 8), blur(shape, 1) - shape.mean()
     for share in torch.arange(0.3, 1, 0.05).tolist():
         draped = hide.mean() + min(1, 2 - 2 * share) * relief + min(1, 2 * share) * shade
-        if correlation(contours(draped), contours(shape))[0] > 0.25:
+        if correlation(contours(draped), contours(shape))[0] > 0.3:
             break
     return draped
 
@@ -1095,8 +1207,8 @@ def texture_of(network, picture, random):
     return [gram(maps) for maps in feature_maps(network.module, view)[0]]
 
 
-def transfer_texture(networks, image, skin, device, steps, seed):
-    """The shape of `image` (S, S, 3) in the texture of `skin` (H, W, 3), all uint8, painted by the networks in turns.
+def transfer_texture(network, image, skin, device, steps, seed):
+    """The shape of `image` (S, S, 3) in the texture of `skin` (H, W, 3), all uint8, painted by `network`.
 
     Style transfer after Gatys et al. 2016 (arXiv 1508.06576) with three changes that keep it from being an illusion for
     its maker alone. It starts from the skin itself, draped over the shape. The shape is held by its contours, not by deep
@@ -1110,24 +1222,68 @@ def transfer_texture(networks, image, skin, device, steps, seed):
     from_mean = hide - hide.mean()
     slope = ((skin * from_mean).mean((2, 3), keepdim=True) + 1e-6) / (from_mean.square().mean() + 1e-6)  # of colour along grey
     with torch.no_grad():
-        wanted = [[sum(grams) / 6 for grams in zip(*(texture_of(network, skin, random) for _ in range(6)))] for network in networks]
+        wanted = [sum(grams) / 6 for grams in zip(*(texture_of(network, skin, random) for _ in range(6)))]
         outline, canvas = contours(shape), drape(shape, hide).clamp(lowest, highest)
     with torch.enable_grad():
         canvas.requires_grad_()
         optimizer = torch.optim.Adam([canvas], lr=0.01)
         for step in progress(range(steps), steps, "steps"):
             optimizer.param_groups[0]["lr"] = 0.01 * (1 - 0.9 * step / steps)
-            turn = step % len(networks)
-            pairs = list(zip(texture_of(networks[turn], skin + slope * (canvas - hide), random), wanted[turn]))
-            texture = sum((got - want).norm() / want.norm() for got, want in pairs) / len(pairs)
+            pairs = zip(texture_of(network, skin + slope * (canvas - hide), random), wanted)
+            texture = sum((got - want).norm() / want.norm() for got, want in pairs) / len(wanted)
             lost = (SHAPE_KEPT - correlation(contours(canvas), outline)).clamp(min=0).sum()
             rough = canvas.diff(dim=2).abs().mean() + canvas.diff(dim=3).abs().mean()
-            canvas.grad, = torch.autograd.grad(texture + 6 * lost + 0.3 * rough, canvas)
+            canvas.grad, = torch.autograd.grad(texture + 16 * lost + 0.1 * rough, canvas)
             optimizer.step()
             with torch.no_grad():
                 canvas.clamp_(lowest, highest)
     painted = (skin + slope * (canvas.detach() - hide)).clamp(0, 1)
     return (255 * painted[0].permute(1, 2, 0)).round().byte().cpu().numpy()
+
+
+SIXTEEN = {  # everyday categories and their ImageNet classes (Geirhos et al. 2018, arXiv 1808.08750, appendix)
+    "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
+    "bird": "8, 10-16, 18-20, 22-24, 80-83, 87-96, 98-100, 127-133, 135-145",
+    "boat": "472, 554, 625, 814, 914", "bottle": "440, 720, 737, 898-899, 901, 907", "car": "436, 511, 817",
+    "cat": "281-286", "chair": "423, 559, 765, 857", "clock": "409, 530, 892",
+    "dog": "152-191, 193-203, 205-226, 228-241, 243-250, 252-257, 259, 261-263, 265-268",
+    "elephant": "385-386", "keyboard": "508, 878", "knife": "499", "oven": "766",
+    "truck": "555, 569, 656, 675, 717, 734, 864, 867",
+}
+
+
+def share_of_shape(shape, texture):
+    """Shape decisions / (shape + texture decisions); NaN where there are none."""
+    return shape / (shape + texture) if shape + texture else float("nan")
+
+
+def class_indices(category):
+    """The ImageNet class indices of one of the `SIXTEEN`."""
+    spans = [[int(end) for end in span.split("-")] for span in SIXTEEN[category].split(", ")]
+    return [index for span in spans for index in range(span[0], span[-1] + 1)]
+
+
+def sixteen_way(probabilities):
+    """For each row (N, 1000) the one of the `SIXTEEN` with the highest mean probability over its classes."""
+    means = np.stack([probabilities[:, class_indices(category)].mean(axis=1) for category in SIXTEEN], axis=1)
+    return [list(SIXTEEN)[index] for index in means.argmax(axis=1)]
+
+
+def conflict_stimuli(folder):
+    """All (path, shape, texture) below `folder` whose two cues differ, in the order of their names."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    found = []
+    for path in sorted(folder.rglob("*.*")):
+        cues = re.fullmatch(r"([a-z]+)\d*-([a-z]+)\d*", path.stem.lower())
+        if cues and {*cues.groups()} <= {*SIXTEEN} and cues[1] != cues[2]:
+            found.append((path, *cues.groups()))
+    if not found:
+        raise ValueError(f"folder: {folder} holds no picture named SHAPE-TEXTURE with two of the 16 categories, as "
+                         "cat/cat7-elephant1.png. The published ones are in the repository rgeirhos/texture-vs-shape, "
+                         "folder stimuli/style-transfer-preprocessed-512; make_conflicts makes some of your own.")
+    return found
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1261,6 +1417,89 @@ class Chart(Shown):
     def figure(self):
         """The chart as a matplotlib figure."""
         return self.drawing
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ShapeBias(Shown):
+    """How often a network went by shape, and how often by texture.
+
+    Attributes
+    ----------
+    network : str
+    categories : dict of str to (int, int, int)
+        For each shape's category: decisions for the shape, for the texture, and all pictures.
+    skipped : tuple of str
+        What was wrong with each file that could not be read.
+    """
+
+    network: str
+    categories: dict
+    skipped: tuple
+
+    @property
+    def shape(self):
+        """Decisions for the shape's category."""
+        return sum(count[0] for count in self.categories.values())
+
+    @property
+    def texture(self):
+        """Decisions for the texture's category."""
+        return sum(count[1] for count in self.categories.values())
+
+    @property
+    def total(self):
+        """Pictures asked about; the rest of the decisions were for neither cue."""
+        return sum(count[2] for count in self.categories.values())
+
+    @property
+    def shape_bias(self):
+        """Shape decisions / (shape + texture decisions), 0 to 1; NaN if there are none."""
+        return share_of_shape(self.shape, self.texture)
+
+    @property
+    def description(self):
+        """The figure in words."""
+        rows = ", ".join(f"{name} {shape}:{texture} of {total}" for name, (shape, texture, total) in self.categories.items())
+        return (f"Shape bias of {self.network}: {self.shape_bias:.3f} over {self.total} pictures, {self.shape} decided by shape, "
+                f"{self.texture} by texture. Shape to texture by category: {rows}."
+                + (f" Not readable: {len(self.skipped)} files." if self.skipped else ""))
+
+    def figure(self):
+        """One row a category, a point between texture and shape, as a matplotlib figure."""
+        return draw_shape_bias(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Curve(Shown):
+    """How a network's answer fades as pictures are changed more and more.
+
+    Attributes
+    ----------
+    network, label : str
+        Who answered, and what `points` are.
+    points : tuple of int
+    probabilities : tuple of ndarray
+        For each point, the probability of each picture's own class in every trial.
+    unchanged : tuple of ndarray of bool
+        For each point, whether that class was still first.
+    """
+
+    network: str
+    label: str
+    points: tuple
+    probabilities: tuple
+    unchanged: tuple
+
+    @property
+    def description(self):
+        """The figure in words."""
+        rows = ", ".join(f"{point}: {percent(values.mean())}, {kept.mean():.0%} unchanged"
+                         for point, values, kept in zip(self.points, self.probabilities, self.unchanged))
+        return f"{self.network}, mean probability of the pictures' own classes by {self.label}: {rows}."
+
+    def figure(self):
+        """The curve as a matplotlib figure."""
+        return compare(self).figure()
 
 
 class Explorer(Shown):
@@ -1493,3 +1732,58 @@ def draw_contest(errors, human=None, deep_from=None):
     listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
     return Chart(figure, f"Bar chart, top-5 error of each year's winner in percent: {listed}."
                          + (f" A dashed line at {human:g}: one trained person's estimate." if human is not None else ""))
+
+
+def draw_outline(image, mask):
+    """The picture with the mask's outline drawn on it: a Chart. Shows what `silhouette` takes as shape."""
+    figure = Figure(figsize=(5, 5), dpi=DOTS_PER_INCH)
+    axes = add_axes(figure, 0, 0, 5, 5)
+    axes.imshow(image)
+    for hue, width in (("white", 5), (VERMILION, 2.5)):
+        axes.contour(mask, levels=[0.5], colors=hue, linewidths=width)
+    return Chart(figure, f"The picture with the outline of what was found as the object: {mask.mean():.0%} of its area.")
+
+
+def compare(*curves):
+    """The curves of several networks in one figure: means, and the middle 80 percent of the trials as a band; a Chart."""
+    figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes([0.09, 0.14, 0.64, 0.82])
+    for curve, hue, mark in zip(curves, (BLUE, VERMILION, "#117733", "black"), "os^D"):
+        low, high = ([100 * np.quantile(values, share) for values in curve.probabilities] for share in (0.1, 0.9))
+        means, places = [100 * values.mean() for values in curve.probabilities], range(len(curve.points))
+        axes.fill_between(places, low, high, color=hue, alpha=0.15, linewidth=0)
+        axes.plot(places, means, color=hue, marker=mark, markersize=10, linewidth=3)
+        axes.annotate(curve.network, (places[-1], means[-1]), xytext=(14, 12 - 24 * curves.index(curve)), textcoords="offset points",
+                      color=hue, size=16, weight="bold", va="center")
+    axes.set_xticks(range(len(curves[0].points)), [str(point) for point in curves[0].points])
+    axes.set_xlabel(curves[0].label, size=18)
+    axes.set_ylabel("probability, percent", size=18)
+    axes.set_ylim(0, 101)
+    axes.tick_params(labelsize=16)
+    axes.spines[["top", "right"]].set_visible(False)
+    return Chart(figure, " ".join(curve.description for curve in curves))
+
+
+PUBLISHED = {"people": 95.9, "AlexNet": 42.9, "GoogLeNet": 31.2, "ResNet-50": 22.1, "VGG-16": 17.2}  # arXiv 1811.12231
+
+
+def draw_shape_bias(result):
+    """One row a category, a point between texture (left) and shape (right); published biases as marks along the top."""
+    names = list(result.categories)
+    figure = Figure(figsize=(11, 1.9 + 0.3 * len(names)), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes([0.13, 0.1, 0.84, 0.72])
+    for row, name in enumerate(names):
+        bias = 100 * share_of_shape(*result.categories[name][:2])
+        axes.plot([0, 100], [row, row], color="#DDDDDD", linewidth=1, zorder=0)
+        axes.plot(bias, row, "o", color=BLUE, markersize=11)
+    axes.axvline(100 * result.shape_bias, color=BLUE, linewidth=3)
+    axes.text(100 * result.shape_bias, len(names) - 0.3, f"{result.network} {100 * result.shape_bias:.1f} %", color=BLUE, size=14,
+              ha="center", va="top", weight="bold")
+    for number, (name, bias) in enumerate(PUBLISHED.items()):
+        axes.axvline(bias, color=GREY, linestyle=":", linewidth=2)
+        axes.text(bias, -0.9 - 0.9 * (number % 2), f"{name} {bias:g}", color="black", size=12, ha="center", va="bottom")
+    axes.set(xlim=(-2, 102), ylim=(len(names) + 0.5, -0.8))
+    axes.set_yticks(range(len(names)), names, size=13)
+    axes.set_xticks([0, 50, 100], ["texture", "50 %", "shape"], size=14)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
