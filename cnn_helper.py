@@ -314,6 +314,7 @@ def as_mask(mask, height, width):
 # ---------------------------------------------------------------------------------------------
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # name: input size
+NAMES_OF_TWO = ("crane", "maillot")  # in ImageNet each names two classes, whatever a torchvision adds to one of them
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = {"openvino": 4, "torch": 32}  # pictures in one forward pass; of four, the features still fit a processor's cache
 MOST_COPIES = 4096  # of one picture, 600 MB at 224 x 224
@@ -857,7 +858,8 @@ class CNN_Helper:
         if not isinstance(target, str):
             return whole_number("target", target, 0, len(self.categories) - 1)
         labels, wanted = [label.lower() for label in self.categories], target.strip().lower()
-        found = [index for index, label in enumerate(labels) if label == wanted or label.startswith(wanted + " ") and wanted in labels]
+        found = [index for index, label in enumerate(labels) if label == wanted
+                 or wanted in NAMES_OF_TWO and label.startswith(wanted)]
         if len(found) > 1:
             names = ", ".join(f"{index} ({self.categories[index]})" for index in found)
             raise ValueError(f"target: {target!r} may mean {names}; give one of these numbers.")

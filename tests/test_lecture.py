@@ -47,10 +47,9 @@ def test_of_nine_covered_cats_so_many_keep_the_label(cnnh, cat, size, kept, best
     assert max(each.probability for each in result.followed[1:]) == pytest.approx(best, abs=0.02)
 
 
-def test_the_silhouette_is_taken_for_a_dog(cnnh, cat):
+def test_the_silhouette_is_no_cat(cnnh, cat):
     result = cnnh.classify(cat, cnnh.silhouette(cat))
-    top = result.predictions[1][0]
-    assert 151 <= top.index <= 268, f"{top} is no dog"
+    assert result.predictions[1][0].label not in CATS and result.predictions[1][0].probability < 0.2
     assert result.followed[1].probability < 0.01
 
 
@@ -59,9 +58,11 @@ def test_the_cat_in_the_hide_is_an_elephant_for_its_maker_and_for_a_judge(cnnh, 
     swapped = cnnh.swap_texture(cat, images / "elephant_skin.png")
     judge = cnn_helper.CNN_Helper("efficientnet_lite2", device="cpu")
     assert cnnh.classify(swapped).predictions[0][0].label in ELEPHANTS
+    assert judge.classify(swapped).predictions[0][0].label in ELEPHANTS
+    assert share(cnnh, swapped, ELEPHANTS) > 0.7 and share(judge, swapped, ELEPHANTS) > 0.2
     for helper in (cnnh, judge):
         assert share(helper, cat, CATS) > 0.8
-        assert share(helper, swapped, ELEPHANTS) > share(helper, swapped, CATS)
+        assert share(helper, swapped, CATS) < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_the_lecture_writes_its_figures(lecture):
         path = lecture[2] / "images" / f"{figure}.png"
         assert path.stat().st_size < 1_000_000
         width, height = Image.open(path).size
-        assert 800 <= width <= 1200 and 300 <= height <= 720
+        assert 800 <= width <= 1200 and 250 <= height <= 720
 
 
 def test_the_lecture_is_committed_as_one_clean_run(images):
@@ -119,10 +120,6 @@ def test_the_lecture_is_committed_as_one_clean_run(images):
 @pytest.mark.slow
 def test_the_lectures_committed_answers_come_again(lecture):
     committed, executed, _ = lecture
-
-    def rounded(text):  # another processor may differ in the last digits
-        return re.sub(r"\d+(\.\d+)? ?%|seconds.*", "", text)
-
     assert printed(committed).count("Egyptian cat") > 5
     first, second = (re.findall(r"[A-Z]?[a-z]+ cat \d\d %|\d+ of \d+", printed(notebook)) for notebook in (committed, executed))
     assert first[:6] == second[:6]

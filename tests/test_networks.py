@@ -46,7 +46,7 @@ def test_probabilities_equal_a_plain_forward_pass(cnnh, cats):
 
 
 def test_many_pictures_get_the_same_answers_as_each_alone(cnnh, cats):
-    many = [cats[number % 3] for number in range(2 * cnn_helper.BATCH + 1)]
+    many = [cats[number % 3] for number in range(2 * cnn_helper.BATCH[cnnh.engine] + 1)]
     alone = np.concatenate([cnnh.probabilities(cat) for cat in cats])
     np.testing.assert_allclose(cnnh.probabilities(many), alone[np.arange(len(many)) % 3], atol=1e-5)
 

@@ -1,0 +1,76 @@
+"""The mask of the object, on pictures with a known outline and on photographed animals."""
+
+import runpy
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision
+
+import cnn_helper
+
+BENCHMARK = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "foreground.py"))
+
+
+def overlap(one, other):
+    """Intersection over union."""
+    return (one & other).sum() / (one | other).sum()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BENCHMARK["STAMPS"].is_dir(), reason="needs photographs: apt install tuxpaint-stamps-default")
+def test_photographed_animals_are_cut_out(cnnh):
+    scores = {"plain": [], "busy": []}
+    for name, kind, picture, truth in BENCHMARK["composites"](cnnh.size, every=3):
+        scores[kind].append(overlap(cnnh.foreground(picture), truth))
+    assert len(scores["plain"]) + len(scores["busy"]) >= 40
+    assert np.mean(scores["plain"]) >= 0.90
+    assert np.mean(scores["busy"]) >= 0.80
+
+
+def test_the_mask_has_one_part_and_comes_again(cnnh, cats):
+    import cv2
+
+    mask = cnnh.foreground(cats[0])
+    assert mask.shape == (224, 224) and mask.dtype == bool
+    assert cv2.connectedComponents(mask.astype(np.uint8))[0] == 2  # the background and one part
+    np.testing.assert_array_equal(cnnh.foreground(cats[0]), mask)
+
+
+def test_a_cats_head_and_tail_are_in_its_mask_and_the_floor_is_not(cnnh, cats):
+    mask = cnnh.foreground(cats[0])
+    assert mask[25:45, 140:165].mean() > 0.9  # the head
+    assert mask[120:140, 80:120].all()  # the body
+    assert mask[0:60, 60:110].mean() < 0.1  # floor above the back
+
+
+def test_a_transparent_background_is_the_mask_itself(cnnh):
+    picture = np.full((300, 224, 4), 255, dtype=np.uint8)  # the centre square starts at row 38
+    picture[..., 3] = 0
+    picture[50:100, 20:60, 3] = 255
+    expected = np.zeros((224, 224), dtype=bool)
+    expected[12:62, 20:60] = True
+    np.testing.assert_array_equal(cnnh.foreground(picture), expected)
+    np.testing.assert_array_equal(cnnh.silhouette(picture), np.where(expected, 0, 255)[..., None].repeat(3, 2))
+
+
+def test_a_mask_of_nearly_nothing_is_warned_of(cnnh):
+    with pytest.warns(UserWarning, match="the foreground found covers .* of the picture and is likely wrong"):
+        cnnh.foreground(np.zeros((224, 224, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "squeezenet1_1", "mobilenet_v3_small", "densenet121"])
+def test_every_kind_of_cnn_gives_a_mask_and_keeps_no_hooks(name, cats):
+    module = torchvision.models.get_model(name, weights=None)
+    helper = cnn_helper.CNN_Helper(module, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # untrained, it may find nothing
+        assert helper.foreground(cats[1]).shape == (224, 224)
+    assert not any(layer._forward_hooks for layer in helper.network.module.modules())
+
+
+def test_the_outline_is_described(cnnh, cats):
+    mask = np.zeros((224, 224), dtype=bool)
+    mask[:112] = True
+    assert "50% of its area" in cnn_helper.draw_outline(cats[0], mask).description
