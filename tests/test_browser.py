@@ -67,14 +67,14 @@ def lab(project, tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(settings)}
+    environment = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(settings / "workspaces")}
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
          "--ServerApp.port_retries=0", "--IdentityProvider.token=a-token", f"--ServerApp.root_dir={project}"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{port}/api/status?token=a-token")
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token=a-token"
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token=a-token&reset"
     finally:
         server.terminate()
         server.wait(30)
@@ -103,12 +103,15 @@ def open_notebook(browser, address):
 
 
 def run_all(page):
-    """Run > Run All Cells, again until the kernel is seen at work: a click that comes too early does nothing."""
+    """Run > Run All Cells, again until cells wait for the kernel: a click that comes too early does nothing."""
     for _ in range(10):
+        page.wait_for_timeout(1_000)
+        if page.locator(".jp-Dialog").count():  # asks which kernel to take: the one it proposes
+            page.click(".jp-Dialog .jp-mod-accept")
         page.click('.lm-MenuBar-itemLabel:text-is("Run")')
         page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
         try:
-            page.wait_for_selector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status="busy"]', timeout=8_000)
+            page.wait_for_selector('.jp-InputPrompt:text-is("[*]:")', state="attached", timeout=8_000)
             return
         except playwright_api.TimeoutError:
             page.keyboard.press("Escape")
