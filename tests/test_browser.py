@@ -120,10 +120,11 @@ def run_all(page):
 
 def test_the_committed_lecture_shows_its_figures_before_it_is_run(browser, lab):
     page = open_notebook(browser, lab.format("Interpretability_Intro.ipynb"))
-    figures = page.locator(".jp-OutputArea img")
-    assert figures.count() >= 8
-    sizes = figures.evaluate_all("all => all.map(each => each.naturalWidth)")
-    assert min(sizes) >= 500  # none is broken, though this notebook is not trusted
+    # None is broken, though this notebook is not trusted: a broken picture has no width.
+    page.wait_for_function("""() => {
+        const widths = [...document.querySelectorAll('.jp-OutputArea img')].map(each => each.naturalWidth);
+        return widths.length >= 8 && Math.min(...widths) >= 500;
+    }""", timeout=60_000)
     page.close()
 
 
