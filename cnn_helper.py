@@ -1063,36 +1063,76 @@ def feature_maps(module, pictures):
 
 
 def class_activation(module, batch):
-    """Where the network sees its five likeliest classes: Grad-CAM at the last feature maps.
+    """Where the network sees its five likeliest classes: LayerCAM at its last three resolutions.
 
-    Selvaraju et al. 2017 (arXiv 1610.02391). In a network with one linear layer after global
-    pooling this is the class activation map of Zhou et al. 2016 (arXiv 1512.04150).
+    Jiang et al. 2021, LayerCAM: exploring hierarchical class activation maps for localization,
+    IEEE Transactions on Image Processing 30. Places count by the gradient at each of them, which
+    keeps limbs that Grad-CAM's mean gradient (Selvaraju et al. 2017, arXiv 1610.02391) loses.
 
     Parameters
     ----------
     module : torch.nn.Module
         A convolutional classifier in eval mode.
-    batch : (N, 3, S, S) float tensor
+    batch : (N, 3, H, W) float tensor
         Preprocessed pictures on the module's device.
 
     Returns
     -------
-    (N, h, w) float tensor, 0 or larger
+    activation : (N, 1, H, W) float tensor, 0 or larger
+    maps : list of (N, C, h, w) float tensors, the feature maps from fine to coarse
     """
     with torch.enable_grad():  # through the input: the parameters are frozen
         maps, logits = feature_maps(module, batch.detach().clone().requires_grad_())
-        gradient, = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps[-1])
-    weights = gradient.mean((2, 3), keepdim=True)
-    return (weights * maps[-1].detach()).sum(1).relu()
+        gradients = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps[-3:])
+    activation = torch.zeros_like(batch[:, :1])
+    for features, gradient, share in zip(maps[-3:], gradients, (1, 2, 1)):
+        seen = (features.detach() * gradient.relu()).sum(1, keepdim=True).relu()
+        seen = torch.nn.functional.interpolate(seen, batch.shape[2:], mode="bilinear")
+        activation += share * seen / seen.flatten(1).quantile(0.995, 1).clamp(min=1e-9).view(-1, 1, 1, 1)
+    return activation, [features.detach() for features in maps]
 
 
-def backdrop_distance(image, activation):
-    """How far each pixel's colour is from the background's, as (S, S) CIELAB distances.
+def see(image, network, device):
+    """Where the network sees an object, (S, S) from 0 to 1, and its feature maps of a picture.
 
-    The background's palette is eight colours from where the network sees nothing of its class.
-    Also returned is the distance that the background itself seldom exceeds.
+    It looks at the picture and its mirror image, as they are and half as large again, for finer maps.
+    """
+    batch = normalise(np.stack([image, image[:, ::-1]]), network, device)
+    total = 0
+    for scale in (1, 1.5):
+        larger = torch.nn.functional.interpolate(batch, scale_factor=scale, mode="bicubic") if scale > 1 else batch
+        activation, maps = class_activation(network.module, larger)
+        total += torch.nn.functional.interpolate(activation[:1] + activation[1:].flip(-1), image.shape[:2], mode="bilinear")
+    total = (total / total.quantile(0.995).clamp(min=1e-9)).clamp(max=1)
+    return total[0, 0].float().cpu().numpy(), [features[:1].float().cpu() for features in maps]
+
+
+def otsu(values):
+    """The threshold that parts an array of values from 0 to 1 best into low and high."""
+    cv2 = opencv()
+    return cv2.threshold((255 * values).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] / 255
+
+
+def cut_out(image, score, likely, certain):
+    """Cut the object out by GrabCut (Rother et al. 2004), sown by each pixel's score; below -1 it is ground."""
+    cv2 = opencv()
+    labels = np.where(score > likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[score < -1] = cv2.GC_BGD
+    labels[score > certain] = cv2.GC_FGD
+    if len(set(np.unique(labels % 2))) == 2:  # GrabCut needs two sides
+        cv2.setRNGSeed(0)  # of this thread's generator alone, see find_foreground
+        cv2.grabCut(image, labels, None, None, None, 3, cv2.GC_INIT_WITH_MASK)
+    return labels % 2 == 1
+
+
+def colour_evidence(image, activation):
+    """Where the network sees the object and the colour is none of the background's eight main ones.
+
+    From 0, and -9 where the network sees nothing of it.
     """
     cv2 = opencv()
+    floor = 0.3 * otsu(activation)
+    activation = ((activation - floor) / (0.8 - floor)).clip(0, 1)
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), 1)
     margin = len(image) // 20
@@ -1101,35 +1141,51 @@ def backdrop_distance(image, activation):
     if background.mean() < 0.01:  # the object fills the picture
         background = activation <= np.quantile(activation, 0.05)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1)
+    cv2.setRNGSeed(0)
     palette = cv2.kmeans(lab[background][::3], 8, None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
-    distance = np.linalg.norm(lab[:, :, None] - palette, axis=-1).min(-1)
-    return distance, np.quantile(distance[background], 0.9)
+    distance = np.linalg.norm(lab[:, :, None] - palette, axis=-1).min(-1) / 127
+    evidence = activation * np.minimum(distance / max(otsu(distance.clip(0, 1)), 0.01), 1.5)
+    return np.where(activation < 0.02, -9, evidence)
 
 
-def cut_out(image, activation):
-    """Cut the object out by GrabCut (Rother et al. 2004), sown where both clues agree.
+def describe_places(image, maps):
+    """What colours and the network's middle layers say of each place, (S // 2 * S // 2, channels).
 
-    The clues are the class activation (S, S), 0 to 1, and the distance from the background.
+    Of each feature map the 24 main directions (principal components) are kept.
     """
     cv2 = opencv()
-    cv2.setRNGSeed(0)  # of this thread's generator alone, see find_foreground
-    distance, noise = backdrop_distance(image, activation)
-    levels = np.minimum(2 * distance, 255).astype(np.uint8)
-    otsu = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)[0] / 2
-    evidence = activation * np.minimum(distance / max(otsu, 1), 1.5)
-    likely = (evidence > 0.3) & (activation > 0.15)
-    if not likely.any():
-        return likely  # nothing stands out, and GrabCut needs two sides
-    labels = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[activation < 0.02] = cv2.GC_BGD
-    labels[evidence > 0.85] = cv2.GC_FGD
-    cv2.grabCut(image, labels, None, None, None, 3, cv2.GC_INIT_WITH_MASK)
-    mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if np.mean(activation < 0.1) < 0.02:
-        mask |= activation > 0.3  # the object fills the picture, which leaves no ground to compare with
-    # GrabCut drops limbs of a colour of their own; opening keeps the outline's soft fringe out.
-    missed = (distance > max(12, 3 * noise)) & (activation > 0.1) & ~mask
-    return mask | (cv2.morphologyEx(missed.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0)
+    side = len(image) // 2
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    lab = (lab - lab.mean(0)) / (lab.std() + 1e-6)
+    squares = np.stack([lab[:, i] * lab[:, j] for i in range(3) for j in range(i, 3)], 1)
+    columns = [lab, (squares - squares.mean(0)) / (squares.std() + 1e-6)]
+    for features in maps[-4:-2]:
+        flat = features[0].flatten(1) - features[0].mean((1, 2))[:, None]
+        _, directions = torch.linalg.eigh(flat @ flat.T)
+        main = directions[:, -24:].T @ flat
+        main = (main / (main.std() + 1e-6)).reshape(1, -1, *features.shape[2:])
+        columns.append(torch.nn.functional.interpolate(main, (side, side), mode="bilinear")[0].flatten(1).T.numpy())
+    return np.concatenate(columns, 1)
+
+
+def spread(activation, columns):
+    """Carry the activation (S, S) over to places alike: a ridge regression on their columns, twice."""
+    cv2 = opencv()
+    side = len(activation) // 2
+    seen = cv2.resize(activation, (side, side), interpolation=cv2.INTER_AREA).ravel()
+    threshold = otsu(activation)
+    inside = seen > 1.3 * threshold
+    weight = np.where(inside, seen, seen <= max(0.7 * threshold, np.quantile(seen, 0.05)))
+    for _ in range(2):
+        weight = weight / np.where(inside, weight[inside].sum(), weight[~inside].sum()).clip(1e-9) / 2
+        centred = columns - weight @ columns
+        moments = centred.T @ (centred * weight[:, None])
+        moments += (10 * np.trace(moments) / len(moments) + 1e-9) * np.eye(len(moments))
+        score = centred @ np.linalg.solve(moments, centred.T @ (weight * (inside - 0.5))) + 0.5
+        score = score + 0.5 * (np.minimum(seen, 0.8) - 0.4)  # it stays where the network looks
+        inside, weight = score > 0.5, np.minimum(1, 3 * np.abs(score - 0.5))
+    return cv2.resize(score.reshape(side, side).astype(np.float32), activation.shape)
 
 
 def tidy(mask, activation):
@@ -1141,6 +1197,30 @@ def tidy(mask, activation):
     _, holes = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
     sizes = np.bincount(holes.ravel())
     return mask | (sizes[holes] < 0.002 * mask.size)  # larger ones, as between legs, are real
+
+
+def away_from_border(activation):
+    """The activation (S, S) lowered towards the frame, by up to a half: objects stand in the middle."""
+    distance = np.minimum(np.arange(len(activation)), np.arange(len(activation))[::-1]) + 0.5
+    inner = np.minimum(1, distance / (0.11 * len(activation)))
+    return activation * (0.5 + 0.5 * np.minimum(inner[:, None], inner)).astype(np.float32)
+
+
+def vote(image, activation, maps):
+    """What five cuts agree on: by the activation, by colours, and by the network's middle layers.
+
+    The activation has a voice of its own where they are two to three, or three to two.
+    """
+    central = away_from_border(activation)
+    likely = max(0.15, 1.4 * otsu(central) - 1.2 * np.quantile(central, 0.2))  # lower where the object fills the frame
+    alike = spread(central, describe_places(image, maps))
+    ways = [(central, likely, 0.9), (colour_evidence(image, activation), 0.3, 0.85),
+            (colour_evidence(image, central), 0.3, 0.85), (alike, 0.35, 9), (alike, 0.65, 9)]
+    votes = 0
+    for score, low, high in ways:
+        score = np.where(central < max(0.02, 0.2 * likely), -9, score)
+        votes += tidy(cut_out(image, score, low, high), activation).astype(int)
+    return tidy(votes + 2.5 * (activation - 0.4) > 2.5, activation)
 
 
 def find_foreground(image, network, device):
@@ -1157,13 +1237,10 @@ def find_foreground(image, network, device):
     (S, S) bool array
         With a warning where it covers almost nothing or almost all of the picture.
     """
-    maps = class_activation(network.module, normalise(np.stack([image, image[:, ::-1]]), network, device))
-    activation = (maps[0] + maps[1].flip(-1))[None, None].float()
-    activation = torch.nn.functional.interpolate(activation, image.shape[:2], mode="bilinear")
-    activation = (activation / activation.max().clamp(min=1e-9))[0, 0].cpu().numpy()
+    activation, maps = see(image, network, device)
     # OpenCV draws chance from one generator per thread: a thread of our own leaves the caller's be.
     with ThreadPoolExecutor(1) as thread:
-        mask = tidy(thread.submit(cut_out, image, activation).result(), activation)
+        mask = thread.submit(vote, image, activation, maps).result()
     if not 0.02 < mask.mean() < 0.95:
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely wrong: "
                       "look at its outline, or try a picture with one object on a calm background", stacklevel=2)
