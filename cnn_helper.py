@@ -1247,7 +1247,7 @@ def find_foreground(image, network, device):
     return mask
 
 
-SHAPE_KEPT = 0.82  # the correlation of contours below which the swap gives way to the shape
+SHAPE_KEPT = 0.77  # the correlation of contours that the swap aims at: a cat at a glance, and room for the skin
 
 
 def gram(maps):
@@ -1327,8 +1327,8 @@ def transfer_texture(network, image, skin, device, steps, seed):
     """The shape of `image` (S, S, 3) in the texture of `skin` (H, W, 3), all uint8, painted by `network`.
 
     Style transfer after Gatys et al. 2016 (arXiv 1508.06576) with three changes that keep it from being an illusion for
-    its maker alone. It starts from the skin itself, draped over the shape. The shape is held by its contours, not by deep
-    features. Only brightness is painted, colours follow along the skin's own: no coloured speckle.
+    its maker alone. It starts from the skin itself, draped over the shape, and keeps to the skin's own relief. The shape is
+    held by its contours, not by deep features. Only brightness is painted, colours follow along the skin's own: no speckle.
     """
     random = torch.Generator().manual_seed(seed)
     image, skin = (torch.tensor(picture, device=device).permute(2, 0, 1)[None] / 255 for picture in (image, skin))
@@ -1339,17 +1339,19 @@ def transfer_texture(network, image, skin, device, steps, seed):
     slope = ((skin * from_mean).mean((2, 3), keepdim=True) + 1e-6) / (from_mean.square().mean() + 1e-6)  # of colour along grey
     with torch.no_grad():
         wanted = [sum(grams) / 6 for grams in zip(*(texture_of(network, skin, random) for _ in range(6)))]
-        outline, canvas = contours(shape), drape(shape, hide).clamp(lowest, highest)
+        outline, canvas, relief = contours(shape), drape(shape, hide).clamp(lowest, highest), hide - blur(hide, 3)
     with torch.enable_grad():
         canvas.requires_grad_()
-        optimizer = torch.optim.Adam([canvas], lr=0.01)
+        optimizer = torch.optim.Adam([canvas])
         for step in progress(range(steps), steps, "steps"):
-            optimizer.param_groups[0]["lr"] = 0.01 * (1 - 0.9 * step / steps)
+            optimizer.param_groups[0]["lr"] = 0.013 * (1 - 0.9 * step / steps)
             pairs = zip(texture_of(network, skin + slope * (canvas - hide), random), wanted)
             texture = sum((got - want).norm() / want.norm() for got, want in pairs) / len(wanted)
-            lost = (SHAPE_KEPT - correlation(contours(canvas), outline)).clamp(min=0).sum()
+            lost = SHAPE_KEPT - correlation(contours(canvas), outline)
+            lost = torch.maximum(lost, -0.5 * lost).sum()  # more shape than agreed on is texture given away
+            strange = 1 - correlation(canvas - blur(canvas, 3), relief).sum()
             rough = canvas.diff(dim=2).abs().mean() + canvas.diff(dim=3).abs().mean()
-            canvas.grad, = torch.autograd.grad(texture + 16 * lost + 0.1 * rough, canvas)
+            canvas.grad, = torch.autograd.grad(texture + 24 * lost + 4 * strange + 0.1 * rough, canvas)
             optimizer.step()
             with torch.no_grad():
                 canvas.clamp_(lowest, highest)
