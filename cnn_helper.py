@@ -1247,7 +1247,7 @@ def find_foreground(image, network, device):
     return mask
 
 
-SHAPE_KEPT = 0.77  # the correlation of contours that the swap aims at: a cat at a glance, and room for the skin
+SHAPE_KEPT = 0.79  # the correlation of contours that the swap aims at: a cat at a glance, and room for the skin
 
 
 def gram(maps):

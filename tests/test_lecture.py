@@ -23,6 +23,17 @@ def share(helper, image, labels):
     return sum(row[helper.categories.index(label)] for label in labels)
 
 
+def contours_left(before, after):
+    """The correlation of the two pictures' gradient magnitudes, blurred by 3 pixels; computed with OpenCV."""
+    import cv2
+
+    def edges(picture):
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        return cv2.GaussianBlur(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)), (0, 0), 3)
+
+    return np.corrcoef(edges(before).ravel(), edges(after).ravel())[0, 1]
+
+
 @pytest.fixture(scope="module")
 def cat(cnnh, images):
     return cnnh.load(images / "cat.jpg")
@@ -57,15 +68,17 @@ def test_the_silhouette_is_taken_for_a_dog(cnnh, cat):
 
 
 @pytest.mark.slow
-def test_the_cat_in_the_hide_is_an_elephant_for_its_maker_and_for_a_judge(cnnh, cat, images):
+@pytest.mark.parametrize("name", ["cat.jpg", "tabby.jpg", "chelsea.png"])
+def test_a_cat_in_the_hide_is_an_elephant_for_its_maker_and_for_judges(cnnh, images, name):
+    cat = cnnh.load(images / name)
     swapped = cnnh.swap_texture(cat, images / "elephant_skin.png")
-    judge = cnn_helper.CNN_Helper("efficientnet_lite2", device="cpu")
-    assert cnnh.classify(swapped).predictions[0][0].label in ELEPHANTS
-    assert judge.classify(swapped).predictions[0][0].label in ELEPHANTS
-    assert share(cnnh, swapped, ELEPHANTS) > 0.7 and share(judge, swapped, ELEPHANTS) > 0.2
-    for helper in (cnnh, judge):
-        assert share(helper, cat, CATS) > 0.8
+    helpers = [cnnh] + [cnn_helper.CNN_Helper(model, device="cpu") for model in ("efficientnet_lite1", "efficientnet_lite2")]
+    for helper in helpers:
+        assert helper.classify(swapped).predictions[0][0].label in ELEPHANTS
+        assert share(helper, swapped, ELEPHANTS) > 0.3
+        assert share(helper, cat, CATS) > 0.5
         assert share(helper, swapped, CATS) < 0.05
+    assert contours_left(cat, swapped) > 0.75
 
 
 @pytest.fixture(scope="module")
