@@ -238,6 +238,17 @@ def whole_number(name, value, low, high):
     return int(value)
 
 
+def several(name, values):
+    """`values` as a tuple, after a check that they are a list of one or more."""
+    try:
+        values = None if isinstance(values, (str, bytes)) else tuple(values)
+    except TypeError:
+        values = None
+    if not values:
+        raise ValueError(f"{name}: must be a list with at least one entry, even for a single one.")
+    return values
+
+
 def colour(fill):
     """`fill`, a grey level or an RGB triple in 0..255, as an array of three uint8."""
     levels = [fill] * 3 if isinstance(fill, (numbers.Number, np.bool_)) else list(np.ravel(np.asarray(fill, dtype=object)))
@@ -301,7 +312,10 @@ def blacken(image, mask):
 
 def as_mask(mask, height, width):
     """A user's mask, of booleans or of 0 and 255 (or 0 and 1), as a bool array (height, width)."""
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except ValueError as error:
+        raise ValueError("mask: its rows must be equally long.") from error
     if mask.shape != (height, width):
         raise ValueError(f"mask: must have the shape of the picture, ({height}, {width}); got {mask.shape}.")
     if mask.dtype != bool and not (np.isin(mask, (0, 255)).all() or np.isin(mask, (0, 1)).all()):
@@ -414,6 +428,9 @@ def own_network(module, categories, size, mean, std):
 
 def find_network(model, weights, categories, size, mean, std):
     """The Network that `CNN_Helper`'s arguments ask for, in eval mode and with gradients off."""
+    torchvision_asked = isinstance(model, str) and model.lower().replace("-", "_") not in BUNDLED
+    if weights is not None and not torchvision_asked:
+        raise ValueError("weights: only torchvision's networks have several; leave it out for a bundled one or your own.")
     if isinstance(model, torch.nn.Module):
         network = own_network(model, categories, size, mean, std)
     elif not isinstance(model, str):
@@ -884,7 +901,10 @@ class CNN_Helper:
         if isinstance(target, Prediction):
             target = target.index
         if not isinstance(target, str):
-            return whole_number("target", target, 0, len(self.categories) - 1)
+            highest = len(self.categories) - 1
+            if not isinstance(target, numbers.Integral):
+                raise TypeError(f"target: must be a label, a Prediction or a class's number from 0 to {highest}; got {target!r}.")
+            return whole_number("target", target, 0, highest)
         labels, wanted = [label.lower() for label in self.categories], target.strip().lower()
         found = [index for index, label in enumerate(labels) if label == wanted
                  or wanted in NAMES_OF_TWO and label.startswith(wanted)]
@@ -981,6 +1001,10 @@ class CNN_Helper:
         -------
         list of Path
         """
+        folder = as_folder(folder)
+        for cues in (shapes, textures):
+            if not isinstance(cues, dict) or not all(isinstance(pictures, (list, tuple)) for pictures in cues.values()):
+                raise TypeError('shapes, textures: must be lists of pictures by category, as {"cat": ["tom.jpg"]}.')
         for category in {*shapes, *textures} - {*SIXTEEN}:
             raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}; got {category!r}.")
         numbered = [[(name, number, picture) for name, pictures in cues.items() for number, picture in enumerate(pictures, 1)]
@@ -988,7 +1012,7 @@ class CNN_Helper:
         pairs, written = list(itertools.product(*numbered)), []
         for (shape, first, picture), (texture, second, skin) in progress(pairs, len(pairs), "pictures"):
             if shape != texture:
-                path = Path(folder).expanduser() / shape / f"{shape}{first}-{texture}{second}.png"
+                path = folder / shape / f"{shape}{first}-{texture}{second}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(self.swap_texture(picture, skin, seed=seed)).save(path)
                 written.append(path)
@@ -996,17 +1020,18 @@ class CNN_Helper:
 
     def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
         """How the answer fades as pictures are cut finer: a Curve over `grids`, each with all `seeds`."""
-        return self._curve(images, "tiles a side", grids,
+        seeds = several("seeds", seeds)
+        return self._curve(images, "tiles a side", several("grids", grids),
                            lambda image, grid: [self.shuffle(image, grid, seed=seed) for seed in seeds])
 
     def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
         """How the answer fades as a larger square covers pictures: a Curve over `sizes`, each at all positions."""
-        return self._curve(images, "side of the square", sizes,
+        return self._curve(images, "side of the square", several("sizes", sizes),
                            lambda image, size: self.occlude(image, size, stride=stride, fill=fill))
 
     def _curve(self, images, label, points, change):
         """Each picture's own top-1 class, watched through `change(picture, point)`, which gives several pictures."""
-        pictures = self.load_all(images)
+        pictures = several("images", self.load_all(images))
         classes = self.probabilities(pictures).argmax(axis=1)
         watched, kept = [], []
         for point in points:
@@ -1387,9 +1412,16 @@ def sixteen_way(probabilities):
     return [list(SIXTEEN)[index] for index in means.argmax(axis=1)]
 
 
+def as_folder(folder):
+    """`folder` as a Path, with ~ expanded."""
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"folder: must be a path; got {type(folder).__name__}.")
+    return Path(folder).expanduser()
+
+
 def conflict_stimuli(folder):
     """All (path, shape, texture) below `folder` whose two cues differ, in the order of their names."""
-    folder = Path(folder).expanduser()
+    folder = as_folder(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"folder: there is no folder {folder}.")
     found = []
@@ -1634,6 +1666,8 @@ class Explorer(Shown):
         import ipywidgets as widgets
 
         self.helpers, self.image, self.skin = {helper.network.name: helper}, helper.load(image), skin
+        if skin is not None:
+            self.skin = on_white(open_picture(skin))
         self.painted, side = {}, helper.size
         style = {"description_width": "7em"}
         experiments = ["whole picture", "shuffle", "occlude", "silhouette"] + ["texture"] * (skin is not None)
@@ -1854,6 +1888,8 @@ def draw_contest(errors, human=None, deep_from=None):
 
 def draw_outline(image, mask):
     """The picture with the mask's outline drawn on it: a Chart. Shows what `silhouette` takes as shape."""
+    image = on_white(open_picture(image))
+    mask = as_mask(mask, *image.shape[:2])
     figure = Figure(figsize=(5, 5), dpi=DOTS_PER_INCH)
     axes = add_axes(figure, 0, 0, 5, 5)
     axes.imshow(image)
@@ -1864,6 +1900,8 @@ def draw_outline(image, mask):
 
 def compare(*curves):
     """The curves of several networks in one figure: means, and the middle 80 percent of the trials as a band; a Chart."""
+    if not curves or not all(isinstance(curve, Curve) for curve in curves):
+        raise TypeError("compare: give it what shuffle_curve or occlusion_curve returned, one or more of them.")
     figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
     axes = figure.add_axes([0.09, 0.14, 0.64, 0.82])
     for curve, hue, mark in zip(curves, (BLUE, VERMILION, "#117733", "black"), "os^D"):

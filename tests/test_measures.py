@@ -167,3 +167,26 @@ def test_without_ipywidgets_there_is_a_still_figure_and_a_hint(cnnh, cats, monke
     monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
     with pytest.warns(UserWarning, match="pip install ipywidgets"):
         assert isinstance(cnnh.explore(cats[0]), cnn_helper.Classification)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda cnnh, cat: cnnh.shuffle_curve([cat], 4), "grids: must be a list with at least one entry"),
+    (lambda cnnh, cat: cnnh.shuffle_curve([cat], (2,), seeds=()), "seeds: must be a list with at least one entry"),
+    (lambda cnnh, cat: cnnh.shuffle_curve([cat], "24"), "grids: must be a list with at least one entry"),
+    (lambda cnnh, cat: cnnh.shuffle_curve([]), "images: must be a list with at least one entry"),
+    (lambda cnnh, cat: cnnh.occlusion_curve([cat], ()), "sizes: must be a list with at least one entry"),
+    (lambda cnnh, cat: cnnh.occlusion_curve([cat], (500,)), "size: must be a whole number from 1 to 224; got 500"),
+    (lambda cnnh, cat: cnnh.shape_bias(3), "folder: must be a path; got int"),
+    (lambda cnnh, cat: cnnh.make_conflicts([cat], {}, "x"), "must be lists of pictures by category"),
+    (lambda cnnh, cat: cnnh.make_conflicts({"cat": 3}, {}, "x"), "must be lists of pictures by category"),
+    (lambda cnnh, cat: cnnh.explore(cat, skin=3), "image: got int; allowed are"),
+    (lambda cnnh, cat: cnn_helper.compare(), "one or more of them"),
+    (lambda cnnh, cat: cnn_helper.compare(3), "one or more of them"),
+    (lambda cnnh, cat: cnn_helper.draw_outline(cat, 3), r"mask: must have the shape of the picture, \(224, 224\)"),
+    (lambda cnnh, cat: cnnh.silhouette(cat, [[1, 0], [1]]), "mask: its rows must be equally long"),
+    (lambda cnnh, cat: cnnh.occlusion_map(cat, 1.5), "target: must be a label, a Prediction or a class's number from 0 to 999; got 1.5"),
+    (lambda cnnh, cat: cnn_helper.CNN_Helper(weights="DEFAULT"), "weights: only torchvision's networks have several"),
+])
+def test_odd_arguments_are_refused_in_a_sentence(cnnh, cats, call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(cnnh, cats[0])
