@@ -1313,8 +1313,9 @@ def correlation(one, other):
 def tile_mirrored(skin, size):
     """Fill a square with the skin (1, 3, H, W) and its mirror images: no seams, and a small skin is not blown up to mush."""
     shorter = min(skin.shape[-2:])
-    # Half as large again at most: the finest wrinkles and stripes would be lost on a network.
-    scale = min(1.5, max(1, size / 1.5 / shorter)) if shorter < size else size / shorter
+    scale = size / shorter
+    if scale > 1.5:  # enlarged that much, the finest wrinkles and stripes would be lost on a network
+        scale = min(1.5, scale / 1.5)
     height, width = (max(1, round(scale * side)) for side in skin.shape[-2:])
     skin = torch.nn.functional.interpolate(skin, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
     skin = torch.cat([skin, skin.flip(2)], 2)

@@ -68,6 +68,16 @@ def test_the_silhouette_is_taken_for_a_dog(cnnh, cat):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("maker", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_every_bundled_network_makes_an_elephant_that_the_first_sees_too(cnnh, images, maker):
+    helper = cnn_helper.CNN_Helper(maker, device="cpu")
+    swapped = helper.swap_texture(images / "tabby.jpg", images / "elephant_skin.png")
+    for judge in (helper, cnnh):
+        assert judge.classify(swapped).predictions[0][0].label in ELEPHANTS
+        assert share(judge, swapped, CATS) < 0.05
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cat.jpg", "tabby.jpg", "chelsea.png"])
 def test_a_cat_in_the_hide_is_an_elephant_for_its_maker_and_for_judges(cnnh, images, name):
     cat = cnnh.load(images / name)

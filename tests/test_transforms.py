@@ -373,3 +373,18 @@ def test_one_picture_several_and_an_array_of_them_get_the_same_answers(cnnh, cat
         np.testing.assert_allclose(cnnh.probabilities(several), together, atol=1e-6)
     for cat, row in zip(cats, together):
         np.testing.assert_allclose(cnnh.probabilities(cat)[0], row, atol=1e-5)
+
+
+def test_a_skin_nearly_as_large_as_the_square_fills_it_without_a_mirror():
+    skin = torch.linspace(0, 1, 200).view(1, 1, 1, 200).expand(1, 3, 160, 200)  # brighter to the right
+    filled = cnn_helper.tile_mirrored(skin, 224)
+    assert filled.shape == (1, 3, 224, 224)
+    assert (filled.diff(dim=3) >= -1e-6).all()
+
+
+def test_a_small_skin_is_mirrored_and_not_blown_up():
+    skin = torch.linspace(0, 1, 60).view(1, 1, 60, 1).expand(1, 3, 60, 40)  # brighter downwards; 60 x 40 gives 90 x 60
+    filled = cnn_helper.tile_mirrored(skin, 224)
+    torch.testing.assert_close(filled[:, :, :90], filled[:, :, 90:180].flip(2))
+    torch.testing.assert_close(filled[:, :, :44], filled[:, :, 180:])
+    assert (filled[:, :, :90].diff(dim=2) >= -1e-6).all()
