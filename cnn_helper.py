@@ -1118,18 +1118,20 @@ def class_activation(module, batch):
 
 
 def see(image, network, device):
-    """Where the network sees an object, (S, S) from 0 to 1, and its feature maps of a picture.
+    """Where the network sees an object, (S, S) from 0 to 1, and two feature maps of its middle layers.
 
     It looks at the picture and its mirror image, as they are and half as large again, for finer maps.
     """
-    batch = normalise(np.stack([image, image[:, ::-1]]), network, device)
-    total = 0
-    for scale in (1, 1.5):
-        larger = torch.nn.functional.interpolate(batch, scale_factor=scale, mode="bicubic") if scale > 1 else batch
-        activation, maps = class_activation(network.module, larger)
-        total += torch.nn.functional.interpolate(activation[:1] + activation[1:].flip(-1), image.shape[:2], mode="bilinear")
+    picture, total = normalise(image[None], network, device), 0
+    for scale, mirrored in itertools.product((1, 1.5), (True, False)):  # one by one: each holds all feature maps
+        view = picture.flip(-1) if mirrored else picture
+        if scale > 1:
+            view = torch.nn.functional.interpolate(view, scale_factor=scale, mode="bicubic")
+        activation, maps = class_activation(network.module, view)
+        activation = torch.nn.functional.interpolate(activation, image.shape[:2], mode="bilinear")
+        total += activation.flip(-1) if mirrored else activation
     total = (total / total.quantile(0.995).clamp(min=1e-9)).clamp(max=1)
-    return total[0, 0].float().cpu().numpy(), [features[:1].float().cpu() for features in maps]
+    return total[0, 0].float().cpu().numpy(), [features.float().cpu() for features in maps[-4:-2]]
 
 
 def otsu(values):
@@ -1185,7 +1187,7 @@ def describe_places(image, maps):
     lab = (lab - lab.mean(0)) / (lab.std() + 1e-6)
     squares = np.stack([lab[:, i] * lab[:, j] for i in range(3) for j in range(i, 3)], 1)
     columns = [lab, (squares - squares.mean(0)) / (squares.std() + 1e-6)]
-    for features in maps[-4:-2]:
+    for features in maps:
         flat = features[0].flatten(1) - features[0].mean((1, 2))[:, None]
         _, directions = torch.linalg.eigh(flat @ flat.T)
         main = directions[:, -24:].T @ flat
@@ -1241,10 +1243,14 @@ def vote(image, activation, maps):
     alike = spread(central, describe_places(image, maps))
     ways = [(central, likely, 0.9), (colour_evidence(image, activation), 0.3, 0.85),
             (colour_evidence(image, central), 0.3, 0.85), (alike, 0.35, 9), (alike, 0.65, 9)]
-    votes = 0
-    for score, low, high in ways:
-        score = np.where(central < max(0.02, 0.2 * likely), -9, score)
-        votes += tidy(cut_out(image, score, low, high), activation).astype(int)
+    nothing = central < max(0.02, 0.2 * likely)
+
+    def cut(way):
+        score, low, high = way
+        return tidy(cut_out(image, np.where(nothing, -9, score), low, high), activation).astype(int)
+
+    with ThreadPoolExecutor() as threads:
+        votes = sum(threads.map(cut, ways))
     return tidy(votes + 2.5 * (activation - 0.4) > 2.5, activation)
 
 
