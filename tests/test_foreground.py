@@ -54,6 +54,14 @@ def test_a_cat_that_fills_the_frame_keeps_its_ears_paw_and_back(cnnh, cats):
     assert mask[190:220, 0:50].mean() < 0.1  # the cushion
 
 
+def test_where_the_network_sees_the_cat_turns_with_the_picture(cnnh, cats):
+    seen, maps = cnn_helper.see(cats[0], cnnh.network, cnnh.device)
+    mirrored, _ = cnn_helper.see(cats[0][:, ::-1].copy(), cnnh.network, cnnh.device)
+    assert seen.shape == (224, 224) and 0 <= seen.min() and seen.max() == 1 and len(maps) == 2
+    np.testing.assert_allclose(mirrored, seen[:, ::-1], atol=0.02)
+    assert seen[60:, 60:170].mean() > 3 * seen[60:, 190:].mean()  # the body, and the floor on its right
+
+
 def test_a_transparent_background_is_the_mask_itself(cnnh):
     picture = np.full((300, 224, 4), 255, dtype=np.uint8)  # the centre square starts at row 38
     picture[..., 3] = 0
