@@ -1,14 +1,18 @@
 """Whatever the machine lacks: fall-backs, sentences, threads, interruptions, and a GPU where there is one."""
 
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import cnn_helper
+
+DEVICES = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "devices.py"))
 
 
 def test_without_openvino_plain_pytorch_gives_the_same_numbers(cnnh, cats, monkeypatch):
@@ -85,15 +89,22 @@ def test_a_network_that_only_looks_sequential_is_answered_the_plain_way(cats):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_the_processors_answers(cnnh, cats, images):
+def test_a_gpu_gives_the_processors_answers(cnnh):
     helper = cnn_helper.CNN_Helper(device="cuda")
     assert helper.engine == "torch"
-    np.testing.assert_allclose(helper.probabilities(cats), cnnh.probabilities(cats), atol=1e-3)
-    for cat in cats:
-        assert (helper.foreground(cat) != cnnh.foreground(cat)).mean() < 0.01
-    skin = images / "elephant_skin.png"
-    verdicts = [each.classify(each.swap_texture(cats[0], skin)).predictions[0][0].label for each in (helper, cnnh)]
-    assert all("elephant" in verdict or verdict == "tusker" for verdict in verdicts)
+    for name, difference, allowed, *_ in DEVICES["compare"](cnnh, helper):
+        assert difference <= allowed, name
+
+
+def test_the_comparison_of_devices_finds_what_differs(cnnh, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    rows = list(DEVICES["compare"](cnnh, cnn_helper.CNN_Helper("efficientnet_lite0", device="cpu")))
+    assert len(rows) == 7 and all(difference <= allowed for _, difference, allowed, *_ in rows)
+    assert all(seconds > 0 for *_, first, second in rows for seconds in (first, second))
+    strange = cnn_helper.CNN_Helper("efficientnet_lite0", device="cpu")
+    strange.probabilities = lambda images: np.zeros((len(np.atleast_1d(images)), 1000), dtype=np.float32)
+    name, difference, allowed, *_ = next(DEVICES["compare"](cnnh, strange))
+    assert name == "probabilities" and difference > allowed
 
 
 def test_a_network_without_feature_maps_is_refused_with_a_sentence(cats):
