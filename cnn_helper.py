@@ -428,15 +428,15 @@ def own_network(module, categories, size, mean, std):
 
 def find_network(model, weights, categories, size, mean, std):
     """The Network that `CNN_Helper`'s arguments ask for, in eval mode and with gradients off."""
-    torchvision_asked = isinstance(model, str) and model.lower().replace("-", "_") not in BUNDLED
-    if weights is not None and not torchvision_asked:
+    name = model.lower().replace("-", "_") if isinstance(model, str) else None
+    if weights is not None and (name is None or name in BUNDLED):
         raise ValueError("weights: only torchvision's networks have several; leave it out for a bundled one or your own.")
     if isinstance(model, torch.nn.Module):
         network = own_network(model, categories, size, mean, std)
-    elif not isinstance(model, str):
+    elif name is None:
         raise TypeError(f"model: must be a network's name or a torch.nn.Module; got {type(model).__name__}.")
-    elif model.lower().replace("-", "_") in BUNDLED:
-        network = bundled_network(model.lower().replace("-", "_"))
+    elif name in BUNDLED:
+        network = bundled_network(name)
     else:
         network = torchvision_network(model.lower(), weights)
     network.module.eval().requires_grad_(False)
@@ -1146,8 +1146,8 @@ def cut_out(image, score, likely, certain):
     labels = np.where(score > likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[score < -1] = cv2.GC_BGD
     labels[score > certain] = cv2.GC_FGD
-    if len(set(np.unique(labels % 2))) == 2:  # GrabCut needs two sides
-        cv2.setRNGSeed(0)  # of this thread's generator alone, see find_foreground
+    if len(np.unique(labels % 2)) == 2:  # GrabCut needs two sides
+        cv2.setRNGSeed(0)  # of this thread's generator alone, see vote
         cv2.grabCut(image, labels, None, None, None, 3, cv2.GC_INIT_WITH_MASK)
     return labels % 2 == 1
 
@@ -1241,16 +1241,17 @@ def vote(image, activation, maps):
     central = away_from_border(activation)
     likely = max(0.15, 1.4 * otsu(central) - 1.2 * np.quantile(central, 0.2))  # lower where the object fills the frame
     alike = spread(central, describe_places(image, maps))
-    ways = [(central, likely, 0.9), (colour_evidence(image, activation), 0.3, 0.85),
-            (colour_evidence(image, central), 0.3, 0.85), (alike, 0.35, 9), (alike, 0.65, 9)]
     nothing = central < max(0.02, 0.2 * likely)
 
     def cut(way):
         score, low, high = way
         return tidy(cut_out(image, np.where(nothing, -9, score), low, high), activation).astype(int)
 
+    # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
     with ThreadPoolExecutor() as threads:
-        votes = sum(threads.map(cut, ways))
+        coloured, coloured_centre = threads.map(lambda seen: colour_evidence(image, seen), (activation, central))
+        votes = sum(threads.map(cut, [(central, likely, 0.9), (coloured, 0.3, 0.85), (coloured_centre, 0.3, 0.85),
+                                      (alike, 0.35, 9), (alike, 0.65, 9)]))
     return tidy(votes + 2.5 * (activation - 0.4) > 2.5, activation)
 
 
@@ -1268,10 +1269,7 @@ def find_foreground(image, network, device):
     (S, S) bool array
         With a warning where it covers almost nothing or almost all of the picture.
     """
-    activation, maps = see(image, network, device)
-    # OpenCV draws chance from one generator per thread: a thread of our own leaves the caller's be.
-    with ThreadPoolExecutor(1) as thread:
-        mask = thread.submit(vote, image, activation, maps).result()
+    mask = vote(image, *see(image, network, device))
     if not 0.02 < mask.mean() < 0.95:
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely wrong: "
                       "look at its outline, or try a picture with one object on a calm background", stacklevel=2)
@@ -1473,7 +1471,7 @@ class Shown:
     def _repr_html_(self):
         picture = io.BytesIO()
         # WebP keeps a notebook of photographs small; HTML, unlike a bare picture, carries the description.
-        self.figure().savefig(picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 90})
+        self.figure().savefig(picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 75})
         content = base64.b64encode(picture.getvalue()).decode()
         return f'<img alt="{html.escape(self.description)}" src="data:image/webp;base64,{content}">'
 
@@ -1672,9 +1670,8 @@ class Explorer(Shown):
     def __init__(self, helper, image, skin=None):
         import ipywidgets as widgets
 
-        self.helpers, self.image, self.skin = {helper.network.name: helper}, helper.load(image), skin
-        if skin is not None:
-            self.skin = on_white(open_picture(skin))
+        self.helpers, self.image = {helper.network.name: helper}, helper.load(image)
+        self.skin = None if skin is None else on_white(open_picture(skin))
         self.painted, side = {}, helper.size
         style = {"description_width": "7em"}
         experiments = ["whole picture", "shuffle", "occlude", "silhouette"] + ["texture"] * (skin is not None)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 STAMPS = Path("/usr/share/tuxpaint/stamps/animals")  # Debian package tuxpaint-stamps-default
 DRAWN = {"cartoon", "toys"}  # folders of drawings, not photographs
