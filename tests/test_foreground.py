@@ -54,10 +54,25 @@ def test_a_cat_that_fills_the_frame_keeps_its_ears_paw_and_back(cnnh, cats):
     assert mask[190:220, 0:50].mean() < 0.1  # the cushion
 
 
+def test_a_face_that_fills_the_frame_keeps_its_forehead_and_both_eyes(cnnh, cats):
+    mask = cnnh.foreground(cats[2])
+    assert mask[10:50, 40:140].mean() > 0.9  # the forehead
+    assert mask[80:95, 60:75].all() and mask[85:95, 175:185].all()  # the eyes
+    assert mask[0:40, 200:].mean() < 0.1  # the pink cloth on its right
+
+
+def test_what_is_seen_first_does_not_hide_the_rest(cnnh, cats):
+    picture = cnn_helper.normalise(cats[1][None], cnnh.network, cnnh.device)
+    first = cnn_helper.look(picture, cnnh.network.module, (0.75, 1, 1.5))[0, 0].numpy()
+    twice, _ = cnn_helper.see(cats[1], cnnh.network, cnnh.device)
+    share = [seen[25:90, 40:75].mean() / seen[100:180, 80:190].mean() for seen in (first, twice)]
+    assert share[1] > 1.2 * share[0]  # the back, beside the face
+
+
 def test_where_the_network_sees_the_cat_turns_with_the_picture(cnnh, cats):
     seen, maps = cnn_helper.see(cats[0], cnnh.network, cnnh.device)
     mirrored, _ = cnn_helper.see(cats[0][:, ::-1].copy(), cnnh.network, cnnh.device)
-    assert seen.shape == (224, 224) and 0 <= seen.min() and seen.max() == 1 and len(maps) == 2
+    assert seen.shape == (224, 224) and 0 <= seen.min() and seen.max() == 1 and len(maps) == 3
     np.testing.assert_allclose(mirrored, seen[:, ::-1], atol=0.02)
     assert seen[60:, 60:170].mean() > 3 * seen[60:, 190:].mean()  # the body, and the floor on its right
 
