@@ -1943,9 +1943,9 @@ PUBLISHED = {"people": 95.9, "AlexNet": 42.9, "GoogLeNet": 31.2, "ResNet-50": 22
 def draw_shape_bias(result):
     """One row a category, a point between texture (left) and shape (right); published biases as marks along the top."""
     names = list(result.categories)
-    height = 1.2 + 0.32 * (len(names) + 1.5)
+    height = 1.45 + 0.32 * (len(names) + 1.5)
     figure = Figure(figsize=(11, height), dpi=DOTS_PER_INCH)
-    axes = figure.add_axes([0.13, 0.45 / height, 0.84, 1 - 1.1 / height])
+    axes = figure.add_axes([0.13, 0.45 / height, 0.84, 1 - 1.35 / height])
     for row, name in enumerate(names):
         bias = 100 * share_of_shape(*result.categories[name][:2])
         axes.plot([0, 100], [row, row], color="#DDDDDD", linewidth=1, zorder=0)
@@ -1953,7 +1953,7 @@ def draw_shape_bias(result):
     top, own = axes.get_xaxis_transform(), 100 * result.shape_bias
     for number, (name, bias) in enumerate(PUBLISHED.items()):
         axes.axvline(bias, color=GREY, linestyle=":", linewidth=2, zorder=0)
-        axes.annotate(f"{name} {bias:g}", (bias, 1), xycoords=top, xytext=(0, 4 + 18 * (number % 2)), textcoords="offset points",
+        axes.annotate(f"{name} {bias:g}", (bias, 1), xycoords=top, xytext=(0, 4 + 18 * (number % 3)), textcoords="offset points",
                       size=12, ha="center")
     axes.axvline(own, color=BLUE, linewidth=3)
     axes.annotate(f"{result.network} {own:.1f} %", (own, 0), xycoords=top, xytext=(8 if own < 60 else -8, 5), size=14, color=BLUE,
