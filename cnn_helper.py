@@ -1087,6 +1087,11 @@ def feature_maps(module, pictures):
     return list(last.values()), logits
 
 
+def scaled(maps):
+    """Each of (N, 1, H, W) maps, 0 or larger, divided by what all but its highest half percent stay below."""
+    return maps / maps.flatten(1).quantile(0.995, 1).clamp(min=1e-9).view(-1, 1, 1, 1)
+
+
 def class_activation(module, batch):
     """Where the network sees its five likeliest classes: LayerCAM at its last three resolutions.
 
@@ -1111,8 +1116,7 @@ def class_activation(module, batch):
     activation = torch.zeros_like(batch[:, :1])
     for features, gradient, share in zip(maps[-3:], gradients, (1, 2, 1)):
         seen = (features.detach() * gradient.relu()).sum(1, keepdim=True).relu()
-        seen = torch.nn.functional.interpolate(seen, batch.shape[2:], mode="bilinear")
-        activation += share * seen / seen.flatten(1).quantile(0.995, 1).clamp(min=1e-9).view(-1, 1, 1, 1)
+        activation += share * scaled(torch.nn.functional.interpolate(seen, batch.shape[2:], mode="bilinear"))
     return activation
 
 
@@ -1123,10 +1127,11 @@ def look(picture, module, scales):
         view = resized(picture.flip(-1) if mirrored else picture, scale)
         activation = torch.nn.functional.interpolate(class_activation(module, view), picture.shape[2:], mode="bilinear")
         total += activation.flip(-1) if mirrored else activation
-    return (total / total.quantile(0.995).clamp(min=1e-9)).clamp(max=1)
+    return scaled(total).clamp(max=1)
 
 
 def resized(pictures, scale):
+    """Pictures (N, 3, H, W) with sides `scale` times as long."""
     return torch.nn.functional.interpolate(pictures, scale_factor=scale, mode="bicubic")
 
 
@@ -1141,11 +1146,11 @@ def see(image, network, device):
     erased = ((first - 0.3) / 0.4).clamp(0, 1)
     coarse = torch.nn.functional.avg_pool2d(picture, len(image) // 8)
     ground = torch.nn.functional.interpolate(coarse, image.shape[:2], mode="bilinear")
-    total = first + 0.5 * look(picture * (1 - erased) + ground * erased, module, (0.75, 1))
-    total = (total / total.quantile(0.995).clamp(min=1e-9)).clamp(max=1)
+    second = look(picture * (1 - erased) + ground * erased, module, (0.75, 1))
+    activation = scaled(first + 0.5 * second).clamp(max=1)
     with torch.no_grad():
         maps, _ = feature_maps(module, resized(picture, 2))
-    return total[0, 0].float().cpu().numpy(), [features.float().cpu() for features in maps[-4:-1]]
+    return activation[0, 0].float().cpu().numpy(), [features.float().cpu() for features in maps[-4:-1]]
 
 
 def otsu(values):
@@ -1248,23 +1253,21 @@ def away_from_border(activation):
 
 
 def vote(image, activation, maps):
-    """What four of six agree on: a cut by the activation, one by the background's colours, and, at a low and at a
-    high threshold each, a cut by what is alike in colour and features and that likeness itself.
+    """What four of six masks agree on, two cut out by the activation and by the background's colours.
+
+    The others go by what is alike in colour and features: cut out by it, and where it is high, at two thresholds each.
     """
     central = away_from_border(activation)
     likely = max(0.16, 1.5 * otsu(central) - 1.3 * np.quantile(central, 0.2))  # lower where the object fills the frame
     nothing = central < max(0.02, 0.18 * likely)
-    alike = spread(central, describe_places(image, maps))
-
-    def cut(way):
-        score, low, high = way
-        return cut_out(image, np.where(nothing, -9, score), low, high)
+    alike = np.where(nothing, -9, spread(central, describe_places(image, maps)))
 
     # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
     with ThreadPoolExecutor() as threads:
         coloured = threads.submit(colour_evidence, image, central).result()
-        cuts = threads.map(cut, [(central, likely, 0.9), (coloured, 0.5, 0.85), (alike, 0.5, 9), (alike, 0.65, 9)])
-        masks = [*cuts, (alike > 0.5) & ~nothing, (alike > 0.65) & ~nothing]
+        scores = [np.where(nothing, -9, central), np.where(nothing, -9, coloured), alike, alike]
+        cuts = threads.map(cut_out, [image] * 4, scores, [likely, 0.5, 0.5, 0.65], [0.9, 0.85, 9, 9])
+        masks = [*cuts, alike > 0.5, alike > 0.65]
     return tidy(sum(tidy(mask, activation).astype(int) for mask in masks) >= 4, activation)
 
 
