@@ -1142,11 +1142,12 @@ def see(image, network, device):
     its body only then. Wei et al. 2017, Object region mining with adversarial erasing, arXiv 1703.08448.
     """
     picture, module = normalise(image[None], network, device), network.module
-    first = look(picture, module, (0.75, 1, 1.5))
+    smaller = 0.75 if len(image) >= 128 else 1  # below what it was made for, a network may refuse
+    first = look(picture, module, (smaller, 1, 1.5))
     erased = ((first - 0.3) / 0.4).clamp(0, 1)
-    coarse = torch.nn.functional.avg_pool2d(picture, len(image) // 8)
+    coarse = torch.nn.functional.avg_pool2d(picture, max(1, len(image) // 8))
     ground = torch.nn.functional.interpolate(coarse, image.shape[:2], mode="bilinear")
-    second = look(picture * (1 - erased) + ground * erased, module, (0.75, 1))
+    second = look(picture * (1 - erased) + ground * erased, module, (smaller, 1))
     activation = scaled(first + 0.5 * second).clamp(max=1)
     with torch.no_grad():
         maps, _ = feature_maps(module, resized(picture, 2))
@@ -1188,7 +1189,8 @@ def colour_evidence(image, activation):
         background = activation <= np.quantile(activation, 0.05)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1)
     cv2.setRNGSeed(0)
-    palette = cv2.kmeans(lab[background][::3], 8, None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
+    sample = lab[background][::3]
+    palette = cv2.kmeans(sample, min(8, len(sample)), None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
     distance = np.linalg.norm(lab[:, :, None] - palette, axis=-1).min(-1) / 127
     evidence = activation * np.minimum(distance / max(otsu(distance.clip(0, 1)), 0.01), 1.5)
     return np.where(activation < 0.02, -9, evidence)

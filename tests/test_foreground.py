@@ -102,6 +102,16 @@ def test_every_kind_of_cnn_gives_a_mask_and_keeps_no_hooks(name, cats):
     assert not any(layer._forward_hooks for layer in helper.network.module.modules())
 
 
+@pytest.mark.parametrize("name, size", [("resnet18", 4), ("resnet18", 8), ("alexnet", 64), ("mobilenet_v3_small", 32)])
+def test_the_smallest_pictures_that_a_network_bears_get_a_mask(name, size):
+    helper = cnn_helper.CNN_Helper(torchvision.models.get_model(name, weights=None), size=size, device="cpu")
+    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # untrained, it may find nothing
+        mask = helper.foreground(picture)
+    assert mask.shape == (size, size) and mask.dtype == bool
+
+
 def test_the_outline_is_described(cnnh, cats):
     mask = np.zeros((224, 224), dtype=bool)
     mask[:112] = True
