@@ -627,7 +627,7 @@ def answers_around(stages, image, corners, size, fill):
             begin, end = np.stack([rows[0], columns[0]]), np.stack([rows[1], columns[1]])
         return stages[-1][0](features)
 
-    batches = [corners[start:start + 8] for start in range(0, len(corners), 8)]
+    batches = [corners[start:start + BATCH["openvino"]] for start in range(0, len(corners), BATCH["openvino"])]
     pool = ThreadPoolExecutor(WORKERS)
     try:
         return np.concatenate(list(progress(pool.map(answer, batches), len(batches), "batches")))
@@ -1255,9 +1255,9 @@ def away_from_border(activation):
 
 
 def vote(image, activation, maps):
-    """What four of six masks agree on, two cut out by the activation and by the background's colours.
+    """What three of four masks agree on.
 
-    The others go by what is alike in colour and features: cut out by it, and where it is high, at two thresholds each.
+    Two are cut out: by the activation, and by the background's colours. Two are what is alike in colour and features.
     """
     central = away_from_border(activation)
     likely = max(0.16, 1.5 * otsu(central) - 1.3 * np.quantile(central, 0.2))  # lower where the object fills the frame
@@ -1266,11 +1266,10 @@ def vote(image, activation, maps):
 
     # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
     with ThreadPoolExecutor() as threads:
-        coloured = threads.submit(colour_evidence, image, central).result()
-        scores = [np.where(nothing, -9, central), np.where(nothing, -9, coloured), alike, alike]
-        cuts = threads.map(cut_out, [image] * 4, scores, [likely, 0.5, 0.5, 0.65], [0.9, 0.85, 9, 9])
-        masks = [*cuts, alike > 0.5, alike > 0.65]
-    return tidy(sum(tidy(mask, activation).astype(int) for mask in masks) >= 4, activation)
+        scores = [np.where(nothing, -9, central), threads.submit(colour_evidence, image, central).result()]
+        cuts = threads.map(cut_out, [image] * 2, scores, [likely, 0.5], [0.9, 0.85])
+        masks = [*cuts, alike > 0.45, alike > 0.6]
+    return tidy(sum(tidy(mask, activation).astype(int) for mask in masks) >= 3, activation)
 
 
 def find_foreground(image, network, device):
