@@ -1244,7 +1244,7 @@ def tidy(mask, activation):
     mask = parts == max(1, mass.argmax())  # 0 is what lies outside of the mask
     _, holes = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
     sizes = np.bincount(holes.ravel())
-    return mask | (sizes[holes] < 0.002 * mask.size)  # larger ones, as between legs, are real
+    return mask | (sizes[holes] < 0.003 * mask.size)  # larger ones, as between legs, are real
 
 
 def away_from_border(activation):
