@@ -1868,43 +1868,29 @@ def draw_occlusion_map(result):
     return figure
 
 
-def draw_contest(errors, human=None, deep_from=None):
-    """The winner's error in each year of a contest, as bars.
+def draw_contest(errors, human, deep_from):
+    """The winner's error in each year of a contest, as bars: a Chart.
 
-    Parameters
-    ----------
-    errors : dict of int to float
-        Year to error, in percent.
-    human : float, optional
-        The error of a person, in percent: a dashed line.
-    deep_from : int, optional
-        The year of the first deep network, which stands out.
-
-    Returns
-    -------
-    Chart
+    `errors` holds a percentage by year. The year of the first deep network, `deep_from`, stands out, and a dashed line
+    shows the error of a person, `human`, in percent.
     """
     figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
     axes = figure.add_axes([0.01, 0.1, 0.98, 0.88])
     for year, error in errors.items():
-        deep = deep_from is not None and year >= deep_from
-        axes.bar(year, error, 0.8, color=VERMILION if year == deep_from else BLUE if deep else GREY)
+        axes.bar(year, error, 0.8, color=VERMILION if year == deep_from else BLUE if year > deep_from else GREY)
         axes.text(year, error - 0.25, f"{error:g} %", ha="center", va="top", size=18, weight="bold", color="white")
-    if deep_from is not None:
-        axes.text(deep_from, errors[deep_from] + 0.5, "the first\ndeep network", ha="center", size=16, color=VERMILION, weight="bold")
-    if human is not None:
-        axes.axhline(human, color="black", linestyle="--", linewidth=2)
-        axes.text(max(errors) + 0.4, human + 0.4, f"one trained person's estimate, {human:g} %", ha="right", size=16,
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.text(deep_from, errors[deep_from] + 0.5, "the first\ndeep network", ha="center", size=16, color=VERMILION, weight="bold")
+    axes.axhline(human, color="black", linestyle="--", linewidth=2)
+    axes.text(max(errors) + 0.4, human + 0.4, f"one trained person's estimate, {human:g} %", ha="right", size=16,
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.set(xlim=(min(errors) - 0.5, max(errors) + 0.5), ylim=(0, 1.12 * max(errors.values())))
     axes.set_xticks(list(errors))
     axes.tick_params(labelsize=18, length=0)
     axes.yaxis.set_visible(False)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "left", "right"]].set_visible(False)
     listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
-    return Chart(figure, f"Bar chart, top-5 error of each year's winner in percent: {listed}."
-                         + (f" A dashed line at {human:g}: one trained person's estimate." if human is not None else ""))
+    return Chart(figure, f"Bar chart, top-5 error of each year's winner in percent: {listed}. A dashed line at {human:g}: "
+                         "one trained person's estimate.")
 
 
 def draw_outline(image, mask):
