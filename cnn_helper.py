@@ -635,7 +635,7 @@ def answers_around(stages, image, corners, size, fill):
         pool.shutdown(cancel_futures=True)  # an interrupted call does not go on in the background
 
 
-def approximate_map(answer, rows, columns, step=4, share=0.1):
+def approximate_map(answer, rows, columns, step=3, share=0.05):
     """A map (rows, columns) computed at every `step`-th position and at the `share` of the rest where that map moves most.
 
     `answer(rows, columns)` gives the exact values at positions; the others are interpolated linearly.
@@ -842,7 +842,7 @@ class CNN_Helper:
         size, stride, fill
             As for `occlude`, in pixels and grey levels.
         approximate : bool
-            For a small stride: compute every fourth position, then the tenth of all others around which the map moves most,
+            For a small stride: compute every third position, then the twentieth of all around which the map moves most,
             and interpolate the rest. Many times faster, and not exact.
 
         Returns

@@ -185,9 +185,9 @@ def test_an_approximate_map_is_exact_where_it_computed_and_near_elsewhere(cnnh, 
     exact = cnnh.occlusion_map(cats[0], **settings).probabilities
     approximate = cnnh.occlusion_map(cats[0], **settings, approximate=True).probabilities
     assert approximate.shape == exact.shape == (15, 15) and approximate.dtype == np.float32
-    np.testing.assert_allclose(approximate[::4, ::4], exact[::4, ::4], atol=1e-5)
-    assert (np.abs(approximate - exact) < 1e-5).sum() >= 16 + 22  # every fourth, and a tenth of all
-    assert np.corrcoef(approximate.ravel(), exact.ravel())[0, 1] > 0.8
+    np.testing.assert_allclose(approximate[::3, ::3], exact[::3, ::3], atol=1e-5)
+    assert (np.abs(approximate - exact) < 1e-5).sum() >= 36 + 11  # every third and the last, and a twentieth of all
+    assert np.corrcoef(approximate.ravel(), exact.ravel())[0, 1] > 0.9
 
 
 def test_an_approximate_map_interpolates_linearly_and_keeps_rows_and_columns_apart():
@@ -197,7 +197,7 @@ def test_an_approximate_map_interpolates_linearly_and_keeps_rows_and_columns_apa
         asked.append(len(rows))
         return 2.0 * rows + 3.0 * columns
 
-    rows, columns = np.arange(0, 45, 5), np.arange(0, 26, 2)  # 9 x 13 positions, known at 3 x 4
+    rows, columns = np.arange(0, 45, 5), np.arange(0, 26, 2)  # 9 x 13 positions, known at 4 x 5
     values = cnn_helper.approximate_map(plane, rows, columns, share=0)
     np.testing.assert_allclose(values, 2 * rows[:, None] + 3 * columns[None])
-    assert asked == [12]
+    assert asked == [20]
