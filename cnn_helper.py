@@ -1154,6 +1154,55 @@ def see(image, network, device):
     return activation[0, 0].float().cpu().numpy(), [features.float().cpu() for features in maps[-4:-1]]
 
 
+def readout_features(image, network, device):
+    """What `network` sees of each place of a picture (S, S, 3), and of it twice as large: (channels, S // 4, S // 4).
+
+    Of its resolutions, the last but one: fine enough for outlines, and deep enough to know fur from grass.
+    """
+    picture, side = normalise(image[None], network, device), len(image) // 4
+    with torch.no_grad():
+        maps = [feature_maps(network.module, resized(picture, scale))[0][-2] for scale in (1, 2)]
+    return torch.cat([torch.nn.functional.interpolate(features, (side, side), mode="bilinear")[0] for features in maps]).cpu()
+
+
+READOUT_STEP, READOUT_CONSTANT = 0.0006713, 0.2087
+READOUT = (
+    "C/ME+/Xo/wcGDgT7EggQ9wf79RID8wH4B+kJ/Q8FCB/76f/+7Oz7Ggja8usPHe748f/z/PQGP/cH/gQJ//sDAvkI9BcK+QP67e3eDtoB8t4E+/D6"
+    "A//9/hb9+QoK/fbkFQP39+X5A/f18wz/9P7u8REE9/P9DgIKA+Ye7OsF/Qvw9RXtAAMXCt4A/iD7+QYUFvny2QruCAHz4fP8BP0cCQXw7esN/hX7"
+    "CxIB7/zq5RD5/gAHEfbrDgjp4g4L+RL+6/0SAv3yCwAFFgMP8Qz14vX4/fIFBf4JF+oL7gEc8vscBgr2HgUC/fEK+gnvYgr7GQoRAggDAwgT8vjy"
+    "8O7kAhPxCRHyBwjtAfgH9vT/AjYk/Pn46PfFIAYe+wnLFBsT/PnoCjMA/wQP/QId/v0E8SP//vpX+BoXAvLx+P4W9PsJCg8JAfQEAQUIBQv85/3w"
+    "/QYXDwYP/QL3Ivbs/PbsC9Up5RcP2vn19QkQ+f/1BPfg+PoC+/8O7vrtFvcE/wDpBuzzCgX1+wDs+/0J+fj/EAj93BHt5uIQ9/YQEhP4CxYO+/H4"
+    "9u/wAwMCAQQVF+4b+Qv2Bv4T9Pz4+gsI8gj6BBP9JhLjCfz5+/kH5hcSB//6G/0DpT7pCQQF/xE67vUR4//eAwL14hgACAhD+fsE+AAD7+gRDQ7/"
+    "9wMJ//35AQ0N/QIOBgbb//cGGuITAPYwDQkJ/PwD9PADAvkQBQcFAAwABe8w9/75G/wDBwQAzgrUBfgb/RPtAvO1/yQM9/cPDhL8Ad0BE//5BCHn"
+    "JwASCAPn9Pzg6vAEBvYCBhb5DOj5BuwW8gPr783i9gXxCfwIEP8S/wMpEusK+wH2BxEO9vz9AwIgKd8F7AP3AAYFB/sF5/nn9BAQ/ggT9gHkCPkB"
+    "GgwM+ef3Bfw/6AID+AAWCwQE+AntAwIGAPX+AOwZCREN+QLn7wHuDwHj/fjhBfAa6wHn9PboGfgHAgnnCAoCEg0H7g0X/wb9+P0FDvn48fkJ+h74"
+    "7R7z+BIUBxQM/vH5CgII+f/s/f8I/hQBCBj8BvwbAgwABgEg/fX15Oz9Bvvo8QIn7QcK5gX9GwUVAwgLAB322g71BP7+6SoX/gYR9BABGAwKDQDu"
+    "EBEP2vUE7wTM/AD/AvHsEAvyBPw/9vcNAPL08wr99xgIAPwO5/H13+IC/PkA+AP6HOsMAeAE/QMcIg77Ixr3C94P/wX3YfHw+hMM/QUWEQ8FEwAD"
+    "9OsGERz1BQP/Agv3+AAE9AAHACEbuwkLAv7hHfAP/QGSHg9/CAbo+A4A+QwD/w4KBvwF+Q0KAugcDgQXCfLz+v8O8u/9HQ0F/wUU9hYOBR0H9w35"
+    "8R0FGhIE+gPfCgcE9gne6+QP+Bzv+wkhCxX4+xL0Av8FIP3lEwz83Ob3Ag8Z7wALDRrtFv/n9gfw+RkQAOQFBg/+BxHc8cwZAAIEA/8C/gcO+/QJ"
+    "BiHv+AcN+gYiHvL/4CEGEQDg9BENAxMw8Rv+/gMEDBTHEA4LA+Ts1Ab++wH7DRb2wgv7Hgv5Afww9AIc6+wUEAwABBYL/wIK2vLw9QAFDt8K+w8C"
+    "/+MB6vj4Hg/58vzHEwLt+fsBC98a7/YaDQwJ/woHCAzz+f0SAuMPA/v+5urm/Qf9/QsK+PgABQDJ/vUNFP4A+yS36+Qd/QX4Fw0HDOX0JQD/DRnt"
+    "Hf38+RLkCgID8hbMBAH7+wEnDvvpENwIC/H248L1/BbrF/wCKOkK9xVQGvj0BgDmAxcV7gIDBQcE/xEJ//X77hgcBvT59/3vAwwP/voIGP/mIgUN"
+)
+
+
+def objectness(image, network, device):
+    """How much each place of a picture (S, S, 3) looks like a part of an object, whatever it is: (S, S), about 0 to 1.
+
+    A linear readout of EfficientNet-Lite0's features, which serves every other network too. tests/benchmarks/readout.py
+    trained it on photographs pasted over others.
+    """
+    cv2 = opencv()
+    eye = network
+    if network.name != "efficientnet_lite0":
+        eye = find_network("efficientnet_lite0", None, None, None, None, None)
+        eye.module.to(device)
+    features = readout_features(cv2.resize(image, (eye.size, eye.size), interpolation=cv2.INTER_AREA), eye, device)
+    weights = READOUT_STEP * torch.tensor(np.frombuffer(base64.b64decode(READOUT), dtype=np.int8).copy())
+    likeness = READOUT_CONSTANT + torch.tensordot(weights, features, 1)
+    return cv2.resize(likeness.numpy(), image.shape[:2])
+
+
 def otsu(values):
     """The threshold that parts an array of values from 0 to 1 best into low and high."""
     cv2 = opencv()
@@ -1244,7 +1293,7 @@ def tidy(mask, activation):
     mask = parts == max(1, mass.argmax())  # 0 is what lies outside of the mask
     _, holes = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
     sizes = np.bincount(holes.ravel())
-    return mask | (sizes[holes] < 0.003 * mask.size)  # larger ones, as between legs, are real
+    return mask | (sizes[holes] < 0.006 * mask.size)  # larger ones, as between legs, are real
 
 
 def away_from_border(activation):
@@ -1254,21 +1303,24 @@ def away_from_border(activation):
     return activation * (0.5 + 0.5 * np.minimum(inner[:, None], inner)).astype(np.float32)
 
 
-def vote(image, activation, maps):
+def vote(image, activation, likeness, maps):
     """What three of four masks agree on.
 
-    Two are cut out: by the activation, and by the background's colours. Two are what is alike in colour and features.
+    Two are cut out: by the activation, and by the background's colours. Two are what is alike in colour and features to
+    the places that the network looks at and that look like an object.
     """
     central = away_from_border(activation)
     likely = max(0.16, 1.5 * otsu(central) - 1.3 * np.quantile(central, 0.2))  # lower where the object fills the frame
     nothing = central < max(0.02, 0.18 * likely)
-    alike = np.where(nothing, -9, spread(central, describe_places(image, maps)))
+    both = activation + 2 * ((likeness - 0.3) / 0.45).clip(0, 1)
+    both = away_from_border((both / np.quantile(both, 0.995)).clip(0, 1))
+    alike = spread(both, describe_places(image, maps))
 
     # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
     with ThreadPoolExecutor() as threads:
         scores = [np.where(nothing, -9, central), threads.submit(colour_evidence, image, central).result()]
         cuts = threads.map(cut_out, [image] * 2, scores, [likely, 0.5], [0.9, 0.85])
-        masks = [*cuts, alike > 0.45, alike > 0.6]
+        masks = [*cuts, alike > 0.35, alike > 0.55]
     return tidy(sum(tidy(mask, activation).astype(int) for mask in masks) >= 3, activation)
 
 
@@ -1286,7 +1338,8 @@ def find_foreground(image, network, device):
     (S, S) bool array
         With a warning where it covers almost nothing or almost all of the picture.
     """
-    mask = vote(image, *see(image, network, device))
+    activation, maps = see(image, network, device)
+    mask = vote(image, activation, objectness(image, network, device), maps)
     if not 0.02 < mask.mean() < 0.85:  # on a plain colour it covers more
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely wrong: "
                       "look at its outline, or try a picture with one object on a calm background", stacklevel=2)

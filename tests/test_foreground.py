@@ -77,6 +77,21 @@ def test_where_the_network_sees_the_cat_turns_with_the_picture(cnnh, cats):
     assert seen[60:, 60:170].mean() > 3 * seen[60:, 190:].mean()  # the body, and the floor on its right
 
 
+def test_a_cat_looks_more_like_an_object_than_the_floor(cnnh, cats):
+    likeness = cnn_helper.objectness(cats[0], cnnh.network, cnnh.device)
+    assert likeness.shape == (224, 224)
+    assert likeness[115:165, 80:160].mean() > likeness[150:220, 175:220].mean() + 0.4
+
+
+def test_one_readout_serves_every_network_at_its_own_size(cnnh, cats):
+    assert cnn_helper.readout_features(cats[0], cnnh.network, cnnh.device).shape == (1344, 56, 56)
+    own = cnn_helper.objectness(cats[0], cnnh.network, cnnh.device)
+    other = cnn_helper.CNN_Helper(torchvision.models.get_model("resnet18", weights=None), device="cpu")
+    np.testing.assert_allclose(cnn_helper.objectness(cats[0], other.network, other.device), own, atol=1e-4)
+    large = cnn_helper.objectness(cats[0].repeat(2, 0).repeat(2, 1), other.network, other.device)
+    assert large.shape == (448, 448) and np.corrcoef(large[::2, ::2].ravel(), own.ravel())[0, 1] > 0.99
+
+
 def test_a_transparent_background_is_the_mask_itself(cnnh):
     picture = np.full((300, 224, 4), 255, dtype=np.uint8)  # the centre square starts at row 38
     picture[..., 3] = 0
