@@ -1193,10 +1193,8 @@ def objectness(image, network, device):
     trained it on photographs pasted over others.
     """
     cv2 = opencv()
-    eye = network
-    if network.name != "efficientnet_lite0":
-        eye = find_network("efficientnet_lite0", None, None, None, None, None)
-        eye.module.to(device)
+    eye = network if network.name == "efficientnet_lite0" else bundled_network("efficientnet_lite0")
+    eye.module.eval().to(device)
     features = readout_features(cv2.resize(image, (eye.size, eye.size), interpolation=cv2.INTER_AREA), eye, device)
     weights = READOUT_STEP * torch.tensor(np.frombuffer(base64.b64decode(READOUT), dtype=np.int8).copy())
     likeness = READOUT_CONSTANT + torch.tensordot(weights, features, 1)
@@ -1312,9 +1310,9 @@ def vote(image, activation, likeness, maps):
     central = away_from_border(activation)
     likely = max(0.16, 1.5 * otsu(central) - 1.3 * np.quantile(central, 0.2))  # lower where the object fills the frame
     nothing = central < max(0.02, 0.18 * likely)
-    both = activation + 2 * ((likeness - 0.3) / 0.45).clip(0, 1)
-    both = away_from_border((both / np.quantile(both, 0.995)).clip(0, 1))
-    alike = spread(both, describe_places(image, maps))
+    both = torch.tensor(activation + 2 * ((likeness - 0.3) / 0.45).clip(0, 1))
+    both = scaled(both[None, None])[0, 0].clamp(max=1).numpy()
+    alike = spread(away_from_border(both), describe_places(image, maps))
 
     # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
     with ThreadPoolExecutor() as threads:

@@ -72,9 +72,14 @@ def paste(rng, stamp, background, share, inside=True):
     return mix(alpha, background, np.asarray(layer)[..., :3]), alpha[..., 0] > 0.5
 
 
+def animals():
+    """The files of all photographed animals, in order."""
+    return [path for path in sorted(STAMPS.rglob("*.png")) if not DRAWN & set(path.parts)]
+
+
 def composites(size, every=2):
     """Yield (name, kind, picture, mask), kind being plain or busy."""
-    paths = [p for p in sorted(STAMPS.rglob("*.png")) if not DRAWN & set(p.parts)]
+    paths = animals()
     stamps = [Image.open(path).convert("RGBA") for path in paths]
     for i in range(0, len(stamps), every):
         for kind, scenes in {"plain": (white, studio), "busy": (grass, planks, outdoors, studio)}.items():

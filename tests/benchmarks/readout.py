@@ -26,9 +26,8 @@ COUNT = 3000  # composites
 
 def stamps():
     """Photographs with an alpha channel, cropped to what is opaque; none that the benchmark asks about."""
-    animals = [path for path in sorted(SCENES["STAMPS"].rglob("*.png")) if not SCENES["DRAWN"] & set(path.parts)]
     things = [path for folder in THINGS for path in sorted((SCENES["STAMPS"].parent / folder).rglob("*.png"))]
-    for path in animals[1::2] + things:
+    for path in SCENES["animals"]()[1::2] + things:
         stamp = Image.open(path).convert("RGBA")
         box = stamp.getchannel("A").getbbox()
         if box and min(stamp.crop(box).size) > 40 and (np.asarray(stamp.crop(box))[..., 3] < 128).mean() > 0.05:
@@ -71,9 +70,9 @@ def main(folder):
     for number in tqdm(range(COUNT)):
         rng = np.random.default_rng(number)
         picture, alpha = compose(rng, objects[number % len(objects)], photographs, cnnh.size)
-        features = cnn_helper.readout_features(picture, cnnh.network, cnnh.device).flatten(1).T[::3]
-        side = round((len(features) * 3) ** 0.5)
-        known = torch.tensor(cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA).ravel()[::3]).float()
+        maps = cnn_helper.readout_features(picture, cnnh.network, cnnh.device)
+        features = maps.flatten(1).T[::3]
+        known = torch.tensor(cv2.resize(alpha, maps.shape[1:], interpolation=cv2.INTER_AREA).ravel()[::3]).float()
         inside = known > 0.5
         if 0.02 < inside.float().mean() < 0.9:
             columns = torch.cat([features, torch.ones(len(features), 1)], 1)
