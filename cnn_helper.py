@@ -1120,167 +1120,105 @@ def class_activation(module, batch):
     return activation
 
 
-def look(picture, module, scales):
-    """Where the network sees an object, (1, 1, S, S) from 0 to 1, over a picture's sizes and their mirror images."""
-    total = 0
-    for scale, mirrored in itertools.product(scales, (True, False)):  # one by one: each holds all feature maps
-        view = resized(picture.flip(-1) if mirrored else picture, scale)
-        activation = torch.nn.functional.interpolate(class_activation(module, view), picture.shape[2:], mode="bilinear")
-        total += activation.flip(-1) if mirrored else activation
-    return scaled(total).clamp(max=1)
-
-
-def resized(pictures, scale):
-    """Pictures (N, 3, H, W) with sides `scale` times as long."""
-    return torch.nn.functional.interpolate(pictures, scale_factor=scale, mode="bicubic")
-
-
-def see(image, network, device):
-    """Where the network sees an object, (S, S) from 0 to 1, and feature maps of its middle layers.
-
-    It looks twice: what it saw first is blurred away, so that it must go by the rest. A face gives a monkey away,
-    its body only then. Wei et al. 2017, Object region mining with adversarial erasing, arXiv 1703.08448.
-    """
-    picture, module = normalise(image[None], network, device), network.module
-    smaller = 0.75 if len(image) >= 128 else 1  # below what it was made for, a network may refuse
-    first = look(picture, module, (smaller, 1, 1.5))
-    erased = ((first - 0.3) / 0.4).clamp(0, 1)
-    coarse = torch.nn.functional.avg_pool2d(picture, max(1, len(image) // 8))
-    ground = torch.nn.functional.interpolate(coarse, image.shape[:2], mode="bilinear")
-    second = look(picture * (1 - erased) + ground * erased, module, (smaller, 1))
-    activation = scaled(first + 0.5 * second).clamp(max=1)
-    with torch.no_grad():
-        maps, _ = feature_maps(module, resized(picture, 2))
-    return activation[0, 0].float().cpu().numpy(), [features.float().cpu() for features in maps[-4:-1]]
+def look(picture, module):
+    """Where the network sees its likeliest classes in a picture (1, 3, S, S) and in its mirror image: (S, S), 0 to 1."""
+    seen = class_activation(module, picture) + class_activation(module, picture.flip(-1)).flip(-1)
+    return scaled(seen).clamp(max=1)[0, 0].float().cpu().numpy()
 
 
 def readout_features(image, network, device):
-    """What `network` sees of each place of a picture (S, S, 3), and of it twice as large: (channels, S // 4, S // 4).
+    """What EfficientNet-Lite0 sees of each place of a picture (S, S, 3): (448, S // 4, S // 4).
 
-    Of its resolutions, the last but one: fine enough for outlines, and deep enough to know fur from grass.
+    The last features of a sixteenth of the picture's side, which are fine enough for outlines and deep enough to know fur
+    from grass, of the picture at half, once, twice and three times its size.
     """
     picture, side = normalise(image[None], network, device), len(image) // 4
+    early = torch.nn.Sequential(*layers_in_order(network.module)[:14])
+    columns = []
     with torch.no_grad():
-        maps = [feature_maps(network.module, resized(picture, scale))[0][-2] for scale in (1, 2)]
-    return torch.cat([torch.nn.functional.interpolate(features, (side, side), mode="bilinear")[0] for features in maps]).cpu()
+        for scale in (0.5, 1, 2, 3):
+            features = early(torch.nn.functional.interpolate(picture, scale_factor=scale, mode="bicubic"))
+            columns.append(torch.nn.functional.interpolate(features, (side, side), mode="bilinear")[0].cpu())
+    return torch.cat(columns)
 
 
-READOUT_STEP, READOUT_CONSTANT = 0.0006713, 0.2087
+READOUT_STEPS = (0.0002457, 0.0003173, 0.0002385, 0.000258, 0.0002941, 0.0003625, 0.0003072, 0.000308)
+READOUT_BIASES = (-0.1938, -0.2459, -0.09392, -0.552, 0.4762, -0.2216, 0.5546, -0.1404)
+READOUT_SIGNS = (1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0, -1.0)
+READOUT_CONSTANT = 0.1105
 READOUT = (
-    "C/ME+/Xo/wcGDgT7EggQ9wf79RID8wH4B+kJ/Q8FCB/76f/+7Oz7Ggja8usPHe748f/z/PQGP/cH/gQJ//sDAvkI9BcK+QP67e3eDtoB8t4E+/D6"
-    "A//9/hb9+QoK/fbkFQP39+X5A/f18wz/9P7u8REE9/P9DgIKA+Ye7OsF/Qvw9RXtAAMXCt4A/iD7+QYUFvny2QruCAHz4fP8BP0cCQXw7esN/hX7"
-    "CxIB7/zq5RD5/gAHEfbrDgjp4g4L+RL+6/0SAv3yCwAFFgMP8Qz14vX4/fIFBf4JF+oL7gEc8vscBgr2HgUC/fEK+gnvYgr7GQoRAggDAwgT8vjy"
-    "8O7kAhPxCRHyBwjtAfgH9vT/AjYk/Pn46PfFIAYe+wnLFBsT/PnoCjMA/wQP/QId/v0E8SP//vpX+BoXAvLx+P4W9PsJCg8JAfQEAQUIBQv85/3w"
-    "/QYXDwYP/QL3Ivbs/PbsC9Up5RcP2vn19QkQ+f/1BPfg+PoC+/8O7vrtFvcE/wDpBuzzCgX1+wDs+/0J+fj/EAj93BHt5uIQ9/YQEhP4CxYO+/H4"
-    "9u/wAwMCAQQVF+4b+Qv2Bv4T9Pz4+gsI8gj6BBP9JhLjCfz5+/kH5hcSB//6G/0DpT7pCQQF/xE67vUR4//eAwL14hgACAhD+fsE+AAD7+gRDQ7/"
-    "9wMJ//35AQ0N/QIOBgbb//cGGuITAPYwDQkJ/PwD9PADAvkQBQcFAAwABe8w9/75G/wDBwQAzgrUBfgb/RPtAvO1/yQM9/cPDhL8Ad0BE//5BCHn"
-    "JwASCAPn9Pzg6vAEBvYCBhb5DOj5BuwW8gPr783i9gXxCfwIEP8S/wMpEusK+wH2BxEO9vz9AwIgKd8F7AP3AAYFB/sF5/nn9BAQ/ggT9gHkCPkB"
-    "GgwM+ef3Bfw/6AID+AAWCwQE+AntAwIGAPX+AOwZCREN+QLn7wHuDwHj/fjhBfAa6wHn9PboGfgHAgnnCAoCEg0H7g0X/wb9+P0FDvn48fkJ+h74"
-    "7R7z+BIUBxQM/vH5CgII+f/s/f8I/hQBCBj8BvwbAgwABgEg/fX15Oz9Bvvo8QIn7QcK5gX9GwUVAwgLAB322g71BP7+6SoX/gYR9BABGAwKDQDu"
-    "EBEP2vUE7wTM/AD/AvHsEAvyBPw/9vcNAPL08wr99xgIAPwO5/H13+IC/PkA+AP6HOsMAeAE/QMcIg77Ixr3C94P/wX3YfHw+hMM/QUWEQ8FEwAD"
-    "9OsGERz1BQP/Agv3+AAE9AAHACEbuwkLAv7hHfAP/QGSHg9/CAbo+A4A+QwD/w4KBvwF+Q0KAugcDgQXCfLz+v8O8u/9HQ0F/wUU9hYOBR0H9w35"
-    "8R0FGhIE+gPfCgcE9gne6+QP+Bzv+wkhCxX4+xL0Av8FIP3lEwz83Ob3Ag8Z7wALDRrtFv/n9gfw+RkQAOQFBg/+BxHc8cwZAAIEA/8C/gcO+/QJ"
-    "BiHv+AcN+gYiHvL/4CEGEQDg9BENAxMw8Rv+/gMEDBTHEA4LA+Ts1Ab++wH7DRb2wgv7Hgv5Afww9AIc6+wUEAwABBYL/wIK2vLw9QAFDt8K+w8C"
-    "/+MB6vj4Hg/58vzHEwLt+fsBC98a7/YaDQwJ/woHCAzz+f0SAuMPA/v+5urm/Qf9/QsK+PgABQDJ/vUNFP4A+yS36+Qd/QX4Fw0HDOX0JQD/DRnt"
-    "Hf38+RLkCgID8hbMBAH7+wEnDvvpENwIC/H248L1/BbrF/wCKOkK9xVQGvj0BgDmAxcV7gIDBQcE/xEJ//X77hgcBvT59/3vAwwP/voIGP/mIgUN"
+    "LQUnTg7E1CEY6tv27cAV8O4S1bZI+KQc11oZ/MIQRR/uKCO3yDKpYekgGrIcmSnbKDX+MhYRuRwAu9HwDdzt4eaxvd77QzHSVy8Ke0IsSS4QJLoh"
+    "cgTry+lQTgSuSIE0CQVs9PYrwOEX1L1Uwhiw1EIaAFL1B8r/FP7qBvvHCPkgHcj6RwTM5+Iy+cn73DdKBzEO8+tRAgvvLCbr8r4Nx+NB9iT8StAq"
+    "+M7X6BTpCfbZwrTs2ekeGeUI+/oXASH2ABDKCRMS7MjZAxHywzrUERP8NBu1IrwDDtX57esa0BJAGgAkyRTVCwYI9NEL9uLrDBAIF0IZ9gfWIt3b"
+    "Af0TKA4g7/XaCfAGAgUNA/roCMjjQS3h3jYgGvLyxhcYBO8CC8Tx49HiAinNHtYm7yEAChcG2yAGFOziBPcuGPsb5xwWKxcz2uXE/AjMIerG5wD6"
+    "IDVRF9sY4Pz3F/DhGAT82w82MQcf/PYHrvTX9RkzA+gsGgL8uufe31IsISYJ8CT37QE38uUdUTfjLNcN7BgTPw2sOAfDDPxOu0XIWtr1Dskq3Qw0"
+    "8Q7nClHZ/Rnj6u0dHDb/KMn4suATyyva6M7ABevDADkT/QjDruQi7SwRICLXBcqeM9QsJgj04Ss+IAUF0TbxLvf7/cC13dcOJRHdKe2BHef48w/E"
+    "Gyw7IAT3I1UmwAG3AKT70ScJt64CJJTy99r03eMP6+ELIAPW90IZ+cQgn+YeD8gnNToSz+/T+QzQ8c4t++fP98AfJxUiFgX0MunBpd7wGPAMJfww"
+    "OxEHCfY22A7wQOHJvePS2Qgs1yP59yni1g0D8O8zJFPw9BFGAM3q7e2j9d4kFuUD8h+/7hEKK+z2+tS+5S3n2ugqPwDN3sy3/w7HCxP41A/b1fAK"
+    "8BoOJuoIBB3o7ukIKR/f9gn90eXo9zIEARLa9SIh8QYFJuO88wDK0+PHAycc1h0TDCNCBvTb7+wIICclDBXFOvLRMRzw3v3pCUhADPM/2wcZ2TAF"
+    "EhjH7wv34wzxDDYNuvvPw+sTvA0pthnxM8XJ7Qcj/xCp+OMAB/jDBPcx3dDyGb4J/g8e+NT+zQIHC9wT3Avq5cfXkcbVCelEGdwv7NJHO7vp6wMM"
+    "+BQV/dwT0CXu7/0Z+OIC894l0xfxDhTkN9pS+Aswrv1Z/wgU+AQfGsQS4wgOErzdOeT87AXJ1AbUA+rxMBTvOPgnwgP46tvxDgXjKvECSB4W0wH+"
+    "DQfdwKru2jwv4AP1AfDYHAwD9Nsw9N/3JAHEH/j+KgE0ABfN9t/62tfTBvLp6v8C7/IRO/3T5gTE8ejq0+E67y9cQQrw++JC9s/KTu90dx0L/gbN"
+    "+Rne8vbeEOoGKr4C2gHU4RofA/sJ4CoOLvYd4/7m9+UJ/dYcNQMAGuD/FOH6IR3OSRbX+hryAvr87B/fD9omvyHuDQ7b7f/xAxgV4QC9ERcR+Q8T"
+    "tRq9LL4KG+sPPvsE6f73Ed/c/SPTOD8oBhMd/wjy4hrs+DH5OyWx/fv2vs7uFiEFGeXNEzYEP/Hf4AsCA9ke+fz76UThFA7wAQjmt0IxvzkAyg4r"
+    "E9wbzAbhDf4N5xtE8AneBAom8d3+8CzpC+QH0OsvKzv1/A8h+QceAvMPAfPj3iQD7AApJ8v8HvY0zd1S3xMEzGgzgQIVxs/AziwvCmHTjhIRJUCp"
+    "iaIb+B7PS/e51hNCyzX18Q3nMNUbN5xh1/gcZyTS2qIN6bLPEv3tHyYk2QHwLw+gBQhOxz4e+cwaHw9N/ynsT/Hj8d8OWTXo5LUwDhMCJRnRExYL"
+    "+hH8MyK+4ib4EQX5H+oEM+IK18sGICIY7wP6/+ToEybIAt4B8yPVNd3zJDjcwaHbDevd3wcXHyv1yggl4BTqEP4X57/nKAkVFNv6ARvxHtzo+9AQ"
+    "IDP/2OFTQQ3wC6gp+NIGMgETE937EzV1FN/wD/P0/SECzdET/eci0zUQAQUK4MCtFuw88P8C7toH8xgz8RrxUuJGCO3PCQUS+NkV99Ta9b4PFPEa"
+    "4u4H9gcK+jP6LMzczAYD7Q3hJuk4++YZ4QQRJv4c7PXRDgHYPgPtHPMUBRHV9/ULHBkVF0P92dTk+DMw+dwbFMPeWuf+EQYD8cr1ydIPYOYE4wzx"
+    "+wAmEgkr5CcKB8vh3fTiM+cqJRTUyDm1Hdf97Pv+6QkkJClPNSop6vbsDREqwzbrKR3CDdfYDAj1IxDkEv/T/Tr6GDbDCPkBugbyA9ERAwczCQD5"
+    "5SL7L/LyOiKQvnobExUMEgfvyJarUmAoSQz/Q/3v9c8sIsUPFRKktMXT2wPQOgQuwaVNxVW9FNO+ATVQJOxJOBtp8vjh1RQJf98WFVb16Tn4wtEn"
+    "zEM1pD7IuMkS5QtYqb3fzMheCfXE3dk4Kxf4+ATo/wgKShry8g4Q6hQo7bof8Jsv2P4Nu/kV+QQRIEDn6gzWGALV8u1B+ffgTjJRAuKmCv4q6xT4"
+    "CCw5BAnL8vf93RY+Hd4+AMYQ2unf9QX1A/ERtN34Sgj1sfXBQywp4dUeEAAL/QgL+D4HvDXc3OfvJQrtAPsa4vIVFxIN+wTtKBzUKvLrOfISFgnU"
+    "IPs/9h8JriPq9/PfPPrY6TApMx3vtR8RGQoaAAorDwXn3/IT780nDgTHGhkJKPzq1fkMuBHr7APo/RkOD90X5CoFC9noCiz4JgTyDPc2/urwEO4a"
+    "/hP1BSol9A/6DiUCFA77KizqCSj/AjYE/wLm4h7zD/MKH7wJ5AIE+TTq4t4yPRwp8+Qc/yD2EOAMIgwKx/IRKObkBCnx4BIX5fbbAuXWBNfl6u8e"
+    "Ayn+4gDa1Asfy/cL7vn3Fgbv5sr0/+T19PHMBe0HN70bRvbV/wFV6hUhNhIx8vUmFx4G8tnz38ofHyv/SyPtC78dGgBc67nwHxwD/A/mJvwtABLj"
+    "6S38ErAS/SClgQwLzgUoNLhAwiu63/YRDpD5+Pcb1vIk/8ES+xpWI+7f7jMW++KaEgXov+bsjjH/v/RhzQj2wB4F7P0MKsD6LdjVCuvonsnwMyLk"
+    "1+ETMh4wWOjo3OELGQAO/yAYIdkSWbB0Du0RJjTY7MUFrvXuEug3STfs9+hO9fbxyzr3/i/z4uEfJUMV70IZOKEZ+x/x8P+2xS3m0dgLs+wk4hEH"
+    "3gjpDtPp/uwmD+0h+BqtOCnGyD7zFIHz3P0X4ALW6SE+Nk7I0NjF9RQ9EQX4/+/g+Fn2SNA2BDwbrQvg/MrUG/IVCyQkOQALJO8t0xQ0CwIN7RUa"
+    "PSwg5wDmGELaBCTd2Rn6v/0OAtbf4eG+ANQI997lzfHt//nr/QYJRRcczxTd4/ku0/TmKPzz6Of4/d8TEigVvhXP1tT8LQUMBTE/Jw00Agi94QQF"
+    "Bt/r4vznuyHlGSUCHx8lBwv7++gR+g0AANoEJiZK6w4b49037gcO8tT2//TgC/K17PPR2QsB+A2/78zVGhbdCucRU04jD83+5v3nAr4tHSwM6eYb"
+    "7hfw2vjwBaUe3ujDFSMFB/km9i85Kjrs1+gj6vbb8g4TFQk56jHjBhUJNg8R/RAFCPjn/BzZ/kICbQsZJd/eO9fWLRnTtvL05g7fqtz3sPgYBPIb"
+    "Nsv1LvMOH//rmXHrefv3CEs/tAfiEVwd4SbWBOcTG7Ff9iP8N38NtvPS/ND70ARrOslx3ymr38DNFRjjAw898fr60/Am+0ET+g0s6h095DEjIyDM"
+    "8doeKeQ+BV0V0trsJgkgzuD0CmbW9f7rzv/i0v0f/xYWyR4/B887KgoG9wr6MvLR3Pf/Ix8B1CrsTC/9Oukb7Coh/ef++urbAfDWNz/+UU0Q+eLY"
+    "Fww0zhUh+vT57OnPF+M0JRXR2QMPH+AcEQwkABsTOAW+SBUwB9TsuhT5IPEU+Awd+vnl2xbpB/csDOEGG/UVIicO/hoE4wA4BiLqBPz45h0pFez7"
+    "Bxbn8DD7/PEc/+YCCwcQ38v95Bs14hYxvgbJCjP7JM3o9Nn9zfb0xQzpIRwI+u4M6PYGFBAQ+h8PEzIE3/0cCwz25tf8ywXl9OX9GuwY/P8L9SZK"
+    "BwOuCSDrKjMwEvc0/u/j5dkh9/UCER1GLg3C7hTpCs/72QMBKdnftxkDGu3pJNRBKeQrLc2yCvQm9vn4H/fsC9tF0BMG+iQ02v4+6vL0CO8rKfsC"
+    "+2xJ+NH8Cf7pwwP7/L7/GRLi+wXQ/bLx+wE6Muj6FN7SBjiw3bZGNw0jJecyxBLdJxIbykL26/I7UOH9IDr6XKLrLAYKH9owLhRBRrDQLdjztKa9"
+    "BlT6/Pz9KzQ4QOAH5uOzG9/gDPzwB7vYJu4GL9gO4BEb4g3SOY7XGM9FEc3OEwzh/e+11isMCQFECPjz7x0/1toBGwTi8v/3FCkh+iULD+sr8O4p"
+    "8wjs8H8c9EGxsyEk8gvWKPEIQD4l3k9FvPXWtdse5dwsHPv5TBz+7wkAxxsQ9bzi7izTtxrpxRD36vXJXhED1tS52gPV5gLkAgAL6ubZrf0L+N3c"
+    "SekV3i4c++cREynS2SDg/PUn4u8V9vslFffSBwEGKhFVRhgM5goYId4S8q0F1+0t5xQQRe4EB+MaCx7jLQQH8xQD5tzcDOD89QjHKfPhyewzQtr5"
+    "2c4q3yEkO9kMQRQRC/Tg/jke7OEMBeXbNe8b5j0C+gtXMbodCA87CeMV0x32As3u1+W5/AD6xuLxIEAEPFA3DCoa/Sz4Hh2+19zbC/IKH0frG9Tq"
+    "TQRE2nre0+f/3NnjEhgIwNf1xizjI8noE2m74/zZAuDlKDXw13cK0ibW/Pc9Pdq8ARUa4h78Uxc="
 )
 
 
 def objectness(image, network, device):
-    """How much each place of a picture (S, S, 3) looks like a part of an object, whatever it is: (S, S), about 0 to 1.
+    """The log odds that each place of a picture (S, S, 3) is a part of an object, whatever it is: (S, S) of float32.
 
-    A linear readout of EfficientNet-Lite0's features, which serves every other network too. tests/benchmarks/readout.py
-    trained it on photographs pasted over others.
+    A readout of EfficientNet-Lite0's features with eight hidden units, which serves every other network too.
+    tests/benchmarks/readout.py trained it on photographs pasted over others.
     """
     cv2 = opencv()
     eye = network if network.name == "efficientnet_lite0" else bundled_network("efficientnet_lite0")
     eye.module.eval().to(device)
     features = readout_features(cv2.resize(image, (eye.size, eye.size), interpolation=cv2.INTER_AREA), eye, device)
-    weights = READOUT_STEP * torch.tensor(np.frombuffer(base64.b64decode(READOUT), dtype=np.int8).copy())
-    likeness = READOUT_CONSTANT + torch.tensordot(weights, features, 1)
-    return cv2.resize(likeness.numpy(), image.shape[:2])
+    weights = np.frombuffer(base64.b64decode(READOUT), dtype=np.int8).reshape(8, -1) * np.float32(READOUT_STEPS)[:, None]
+    units = np.tensordot(weights, features.numpy(), 1) + np.float32(READOUT_BIASES)[:, None, None]
+    odds = READOUT_CONSTANT + np.tensordot(np.float32(READOUT_SIGNS), np.maximum(units, 0), 1)
+    return cv2.resize(odds, image.shape[:2])
 
 
-def otsu(values):
-    """The threshold that parts an array of values from 0 to 1 best into low and high."""
+def cut_out(image, probability):
+    """Cut the object out by GrabCut (Rother et al. 2004), sown by each pixel's probability (S, S) to be of it."""
     cv2 = opencv()
-    return cv2.threshold((255 * values).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] / 255
-
-
-def cut_out(image, score, likely, certain):
-    """Cut the object out by GrabCut (Rother et al. 2004), sown by each pixel's score; below -1 it is ground."""
-    cv2 = opencv()
-    labels = np.where(score > likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[score < -1] = cv2.GC_BGD
-    labels[score > certain] = cv2.GC_FGD
+    labels = np.where(probability > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[probability < 0.02] = cv2.GC_BGD
+    labels[probability > 0.98] = cv2.GC_FGD
     if len(np.unique(labels % 2)) == 2:  # GrabCut needs two sides
-        cv2.setRNGSeed(0)  # of this thread's generator alone, see vote
+        cv2.setRNGSeed(0)  # of this thread's generator alone, see find_foreground
         cv2.grabCut(image, labels, None, None, None, 3, cv2.GC_INIT_WITH_MASK)
     return labels % 2 == 1
-
-
-def colour_evidence(image, activation):
-    """Where the network sees the object and the colour is none of the background's eight main ones.
-
-    From 0, and -9 where the network sees nothing of it.
-    """
-    cv2 = opencv()
-    floor = 0.3 * otsu(activation)
-    activation = ((activation - floor) / (0.8 - floor)).clip(0, 1)
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lab = cv2.GaussianBlur(lab, (0, 0), 1)
-    margin = len(image) // 20
-    at_border = np.pad(np.zeros(np.subtract(activation.shape, 2 * margin), bool), margin, constant_values=True)
-    background = (activation < 0.05) | (at_border & (activation < 0.1))
-    if background.mean() < 0.01:  # the object fills the picture
-        background = activation <= np.quantile(activation, 0.05)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1)
-    cv2.setRNGSeed(0)
-    sample = lab[background][::3]
-    palette = cv2.kmeans(sample, min(8, len(sample)), None, stop, 1, cv2.KMEANS_PP_CENTERS)[2]
-    distance = np.linalg.norm(lab[:, :, None] - palette, axis=-1).min(-1) / 127
-    evidence = activation * np.minimum(distance / max(otsu(distance.clip(0, 1)), 0.01), 1.5)
-    return np.where(activation < 0.02, -9, evidence)
-
-
-def describe_places(image, maps):
-    """What colours and the network's middle layers say of each place, (S // 2 * S // 2, channels).
-
-    Of each feature map the 24 main directions (principal components) are kept.
-    """
-    cv2 = opencv()
-    side = len(image) // 2
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    lab = (lab - lab.mean(0)) / (lab.std() + 1e-6)
-    squares = np.stack([lab[:, i] * lab[:, j] for i in range(3) for j in range(i, 3)], 1)
-    columns = [lab, (squares - squares.mean(0)) / (squares.std() + 1e-6)]
-    for features in maps:
-        flat = (features[0].flatten(1) - features[0].mean((1, 2))[:, None]).double()  # eigh fails in single precision
-        _, directions = torch.linalg.eigh(flat @ flat.T)
-        main = (directions[:, -24:].T @ flat).float()
-        main = (main / (main.std() + 1e-6)).reshape(1, -1, *features.shape[2:])
-        columns.append(torch.nn.functional.interpolate(main, (side, side), mode="bilinear")[0].flatten(1).T.numpy())
-    return np.concatenate(columns, 1)
-
-
-def spread(activation, columns):
-    """Carry the activation (S, S) over to places alike: a ridge regression on their columns, twice."""
-    cv2 = opencv()
-    side = len(activation) // 2
-    seen = cv2.resize(activation, (side, side), interpolation=cv2.INTER_AREA).ravel()
-    threshold = otsu(activation)
-    inside = seen > 1.3 * threshold
-    weight = np.where(inside, seen, seen <= max(0.7 * threshold, np.quantile(seen, 0.05)))
-    for _ in range(2):
-        weight = weight / np.where(inside, weight[inside].sum(), weight[~inside].sum()).clip(1e-9) / 2
-        centred = columns - weight @ columns
-        moments = centred.T @ (centred * weight[:, None])
-        moments += (10 * np.trace(moments) / len(moments) + 1e-9) * np.eye(len(moments))
-        score = centred @ np.linalg.solve(moments, centred.T @ (weight * (inside - 0.5))) + 0.5
-        score = score + 0.5 * (np.minimum(seen, 0.8) - 0.4)  # it stays where the network looks
-        inside, weight = score > 0.5, np.minimum(1, 3 * np.abs(score - 0.5))
-    return cv2.resize(score.reshape(side, side).astype(np.float32), activation.shape)
 
 
 def tidy(mask, activation):
@@ -1294,36 +1232,10 @@ def tidy(mask, activation):
     return mask | (sizes[holes] < 0.006 * mask.size)  # larger ones, as between legs, are real
 
 
-def away_from_border(activation):
-    """The activation (S, S) lowered towards the frame, by up to a half: objects stand in the middle."""
-    distance = np.minimum(np.arange(len(activation)), np.arange(len(activation))[::-1]) + 0.5
-    inner = np.minimum(1, distance / (0.11 * len(activation)))
-    return activation * (0.5 + 0.5 * np.minimum(inner[:, None], inner)).astype(np.float32)
-
-
-def vote(image, activation, likeness, maps):
-    """What three of four masks agree on.
-
-    Two are cut out: by the activation, and by the background's colours. Two are what is alike in colour and features to
-    the places that the network looks at and that look like an object.
-    """
-    central = away_from_border(activation)
-    likely = max(0.16, 1.5 * otsu(central) - 1.3 * np.quantile(central, 0.2))  # lower where the object fills the frame
-    nothing = central < max(0.02, 0.18 * likely)
-    both = torch.tensor(activation + 2 * ((likeness - 0.3) / 0.45).clip(0, 1))
-    both = scaled(both[None, None])[0, 0].clamp(max=1).numpy()
-    alike = spread(away_from_border(both), describe_places(image, maps))
-
-    # OpenCV draws chance from one generator per thread: threads of our own leave the caller's be.
-    with ThreadPoolExecutor() as threads:
-        scores = [np.where(nothing, -9, central), threads.submit(colour_evidence, image, central).result()]
-        cuts = threads.map(cut_out, [image] * 2, scores, [likely, 0.5], [0.9, 0.85])
-        masks = [*cuts, alike > 0.35, alike > 0.55]
-    return tidy(sum(tidy(mask, activation).astype(int) for mask in masks) >= 3, activation)
-
-
 def find_foreground(image, network, device):
     """The object that the network names, whole and without the ground it stands on.
+
+    What looks like an object, and more so where the network looks, is cut out by its colours.
 
     Parameters
     ----------
@@ -1336,9 +1248,11 @@ def find_foreground(image, network, device):
     (S, S) bool array
         With a warning where it covers almost nothing or almost all of the picture.
     """
-    activation, maps = see(image, network, device)
-    mask = vote(image, activation, objectness(image, network, device), maps)
-    if not 0.02 < mask.mean() < 0.85:  # on a plain colour it covers more
+    activation = look(normalise(image[None], network, device), network.module)
+    odds = objectness(image, network, device) + 5 * (activation - 0.4)
+    with ThreadPoolExecutor(1) as thread:  # OpenCV draws chance from a generator of each thread's own: leave the caller's be
+        mask = tidy(thread.submit(cut_out, image, 1 / (1 + np.exp(-odds))).result(), activation)
+    if not 0.02 < mask.mean() < 0.95:
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely wrong: "
                       "look at its outline, or try a picture with one object on a calm background", stacklevel=2)
     return mask

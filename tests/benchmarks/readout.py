@@ -21,7 +21,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = runpy.run_path(str(Path(__file__).with_name("foreground.py")))
 THINGS = ("clothes", "food", "hobbies", "household", "people", "plants", "sports", "vehicles")
-COUNT = 3000  # composites
+COUNT, PLACES, UNITS = 3000, 200, 8  # composites, places asked about in each, hidden units
 
 
 def stamps():
@@ -49,7 +49,7 @@ def compose(rng, stamp, photographs, size):
     """The stamp on a background, small or so large that the frame cuts it: a picture and its mask."""
     if rng.random() < 0.5:
         stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    scale = rng.uniform(0.45, 1.3) * size / max(stamp.size)
+    scale = rng.uniform(0.45, 1.6) * size / max(stamp.size)
     stamp = stamp.resize([max(1, round(side * scale)) for side in stamp.size], Image.Resampling.BICUBIC)
     place = [int(rng.uniform(min(0, size - side), max(0, size - side) + 1)) for side in stamp.size]
     layer = Image.new("RGBA", (size, size))
@@ -59,32 +59,76 @@ def compose(rng, stamp, photographs, size):
     return picture.clip(0, 255).astype(np.uint8), alpha[..., 0]
 
 
-def main(folder):
-    """Ridge regression, each picture's object and surroundings weighing the same; features as large as they vary."""
-    sys.path.insert(0, str(ROOT))
-    import cnn_helper
+def disturb(rng, picture, alpha):
+    """Other light on the object than on its ground, a depth of field that ends, a camera's noise and compression."""
+    def relit(pixels):
+        tinted = pixels * rng.uniform(0.8, 1.2, 3) + rng.uniform(-20, 20)
+        return 255 * (tinted / 255).clip(0, 1) ** rng.uniform(0.8, 1.25)
 
+    picture = SCENES["mix"](alpha[..., None], relit(picture), relit(picture))
+    angle, (down, across) = rng.uniform(0, 2 * np.pi), np.mgrid[-1:1:1j * len(picture), -1:1:1j * len(picture)]
+    out_of_focus = (2 * (np.cos(angle) * across + np.sin(angle) * down) + rng.uniform(-2, 1)).clip(0, 1)[..., None]
+    picture = SCENES["mix"](out_of_focus, picture, cv2.GaussianBlur(picture, (0, 0), rng.uniform(1, 5)))
+    picture = picture + rng.normal(0, rng.uniform(0, 6), picture.shape)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))]
+    return cv2.imdecode(cv2.imencode(".jpg", picture.clip(0, 255).astype(np.uint8), quality)[1], cv2.IMREAD_COLOR)
+
+
+def samples(cnn_helper, folder):
+    """Features (N, channels) of places in composites, as many of the object as of its ground, and which of both they are."""
     cnnh, objects = cnn_helper.CNN_Helper(device="cpu"), list(stamps())
     photographs = [cnnh.load(path) for path in sorted(Path(folder).iterdir())]
-    moments = answers = 0
+    features, known = [], []
     for number in tqdm(range(COUNT)):
         rng = np.random.default_rng(number)
         picture, alpha = compose(rng, objects[number % len(objects)], photographs, cnnh.size)
-        maps = cnn_helper.readout_features(picture, cnnh.network, cnnh.device)
-        features = maps.flatten(1).T[::3]
-        known = torch.tensor(cv2.resize(alpha, maps.shape[1:], interpolation=cv2.INTER_AREA).ravel()[::3]).float()
-        inside = known > 0.5
-        if 0.02 < inside.float().mean() < 0.9:
-            columns = torch.cat([features, torch.ones(len(features), 1)], 1)
-            weight = torch.where(inside, 0.5 / inside.sum(), 0.5 / (~inside).sum()) / COUNT
-            moments = moments + columns.T @ (columns * weight[:, None])
-            answers = answers + columns.T @ (weight * known)
-    variance = (moments.diagonal() - moments[-1] ** 2).clamp(min=1e-6)
-    variance[-1] = 0  # the constant is free
-    solution = torch.linalg.solve((moments + 0.1 * torch.diag(variance)).double(), answers.double()).numpy()
-    step = np.abs(solution[:-1]).max() / 127
-    text = base64.b64encode(np.rint(solution[:-1] / step).astype(np.int8)).decode()
-    print(f"READOUT_STEP, READOUT_CONSTANT = {step:.4g}, {solution[-1]:.4g}\nREADOUT = (")
+        picture = disturb(rng, picture, alpha) if rng.random() < 0.5 else picture
+        maps = cnn_helper.readout_features(picture, cnnh.network, cnnh.device).flatten(1).T
+        inside = cv2.resize(alpha, (cnnh.size // 4,) * 2, interpolation=cv2.INTER_AREA).ravel() > 0.5
+        if 0.02 < inside.mean() < 0.9:
+            places = [rng.choice(np.flatnonzero(side), PLACES // 2) for side in (inside, ~inside)]
+            features.append(maps[np.concatenate(places)].half())
+            known += [1.0] * (PLACES // 2) + [0.0] * (PLACES // 2)
+    return torch.cat(features), torch.tensor(known)
+
+
+def train(features, known, epochs=6, batch=1024):
+    """A layer of hidden units and one that weighs them, by logistic regression: (weights, biases, share of each, constant)."""
+    torch.manual_seed(0)
+    mean, deviation = features.float().mean(0), features.float().std(0)
+    readout = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Linear(features.shape[1], UNITS), torch.nn.ReLU(),
+                                  torch.nn.Linear(UNITS, 1))
+    optimizer = torch.optim.AdamW(readout.parameters(), weight_decay=0.001)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, epochs * (len(known) // batch))
+    for _ in range(epochs):
+        for places in torch.randperm(len(known))[:len(known) // batch * batch].view(-1, batch):
+            odds = readout((features[places].float() - mean) / deviation)[:, 0]
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, known[places])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    weights = readout[1].weight.detach() / deviation
+    return weights, readout[1].bias.detach() - weights @ mean, readout[3].weight.detach()[0], readout[3].bias.item()
+
+
+def main(folder):
+    """Train, round the weights to 8 bits and print the constants, and how good the rounded ones are."""
+    sys.path.insert(0, str(ROOT))
+    import cnn_helper
+
+    features, known = samples(cnn_helper, folder)
+    weights, biases, shares, constant = train(features, known)
+    weights, biases = weights * shares.abs()[:, None], biases * shares.abs()  # a ReLU lets positive factors pass
+    steps = weights.abs().amax(1) / 127
+    rounded = (weights / steps[:, None]).round().to(torch.int8)
+    units = features.float() @ (steps[:, None] * rounded).T + biases
+    right = ((units.relu() @ shares.sign() + constant > 0) == (known > 0.5)).float().mean()
+    print(f"{right:.1%} of {len(known)} places right")
+    for name, values in {"STEPS": steps, "BIASES": biases, "SIGNS": shares.sign()}.items():
+        print(f"READOUT_{name} = {tuple(float(f'{value:.4g}') for value in values)}")
+    print(f"READOUT_CONSTANT = {constant:.4g}\nREADOUT = (")
+    text = base64.b64encode(rounded.numpy().tobytes()).decode()
     print("\n".join(f'    "{line}"' for line in textwrap.wrap(text, 112)) + "\n)")
 
 
