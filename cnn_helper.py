@@ -1133,7 +1133,7 @@ def readout_features(image, network, device):
     from grass, of the picture at half, once, twice and three times its size.
     """
     picture, side = normalise(image[None], network, device), len(image) // 4
-    early = torch.nn.Sequential(*layers_in_order(network.module)[:14])
+    early = torch.nn.Sequential(*layers_in_order(network.module)[:14])  # the stem and the blocks up to 1/16 of the side
     columns = []
     with torch.no_grad():
         for scale in (0.5, 1, 2, 3):

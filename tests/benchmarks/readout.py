@@ -29,9 +29,9 @@ def stamps():
     things = [path for folder in THINGS for path in sorted((SCENES["STAMPS"].parent / folder).rglob("*.png"))]
     for path in SCENES["animals"]()[1::2] + things:
         stamp = Image.open(path).convert("RGBA")
-        box = stamp.getchannel("A").getbbox()
-        if box and min(stamp.crop(box).size) > 40 and (np.asarray(stamp.crop(box))[..., 3] < 128).mean() > 0.05:
-            yield stamp.crop(box)
+        stamp = stamp.crop(stamp.getchannel("A").getbbox())
+        if min(stamp.size) > 40 and (np.asarray(stamp)[..., 3] < 128).mean() > 0.05:
+            yield stamp
 
 
 def background(rng, photographs, size):
