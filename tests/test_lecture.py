@@ -62,9 +62,9 @@ def test_the_silhouette_is_taken_for_a_dog(cnnh, cat):
     result = cnnh.classify(cat, cnnh.silhouette(cat))
     breeds = cnnh.categories[151:269]  # ImageNet's dogs, from Chihuahua to Mexican hairless
     assert result.predictions[1][0].label in breeds
-    assert share(cnnh, result.images[1], breeds) == pytest.approx(0.79, abs=0.03)
-    assert share(cnnh, result.images[1], CATS) < 0.02
-    assert result.followed[1].probability < 0.01
+    assert share(cnnh, result.images[1], breeds) == pytest.approx(0.80, abs=0.03)
+    assert share(cnnh, result.images[1], CATS) < 0.04
+    assert result.followed[1].probability == pytest.approx(0.023, abs=0.015)
 
 
 @pytest.mark.slow
