@@ -72,12 +72,12 @@ def read_all(file):
         raise TypeError('image: the file is open as text; open it with mode "rb".')
     try:
         if not file.seekable():  # a pipe, a web server's answer
-            return file.read()
+            return bytes(file.read())
         position = file.tell()
         file.seek(0)
         content = file.read()
         file.seek(position)
-        return content
+        return bytes(content)
     except Exception as error:
         raise ValueError(f"image: the open file cannot be read ({error}).") from error
 
@@ -408,22 +408,39 @@ def load_weights(module, name, entry):
             f"a bundled network, which works now: {', '.join(BUNDLED)}.") from error
 
 
+def per_channel(name, values, standard):
+    """`values` as three floats, `standard` where there are none."""
+    try:
+        given = np.asarray(standard if values is None else values, dtype=float)
+    except (ValueError, TypeError):
+        given = np.empty(0)
+    if given.shape != (3,) or not np.isfinite(given).all() or name == "std" and given.min() <= 0:
+        above = " above 0" if name == "std" else ""
+        raise ValueError(f"{name}: must be three numbers{above}, for red, green and blue, as {standard}; got {values!r}.")
+    return tuple(given.tolist())
+
+
 def own_network(module, categories, size, mean, std):
     """A network from a module of the user's own, which itself is left as it is."""
-    module = copy.deepcopy(module).eval()
+    module = copy.deepcopy(module).float().eval()
     size = 224 if size is None else whole_number("size", size, 1, 4096)
     parameter = next(module.parameters(), torch.zeros(1))
-    with torch.inference_mode():
-        logits = module(torch.zeros(1, 3, size, size, device=parameter.device, dtype=parameter.dtype))
+    try:
+        with torch.no_grad():
+            logits = module(torch.zeros(1, 3, size, size, device=parameter.device))
+    except Exception as error:
+        raise ValueError(f"model: fails on a batch of colour pictures (1, 3, {size}, {size}); if it takes another size, "
+                         f"give size. It said: {error}") from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError(f"model: must answer a batch (N, 3, {size}, {size}) with logits (N, classes).")
     classes = logits.shape[1]
     if categories is None:
         categories = imagenet_categories() if classes == 1000 else [f"class {index}" for index in range(classes)]
+    categories = several("categories", categories)
     if len(categories) != classes:
         raise ValueError(f"categories: the network has {classes} classes; got {len(categories)} labels.")
-    return Network(type(module).__name__, module, size, tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD),
-                   tuple(str(category) for category in categories))
+    return Network(type(module).__name__, module, size, per_channel("mean", mean, IMAGENET_MEAN),
+                   per_channel("std", std, IMAGENET_STD), tuple(map(str, categories)))
 
 
 def find_network(model, weights, categories, size, mean, std):
@@ -431,6 +448,8 @@ def find_network(model, weights, categories, size, mean, std):
     name = model.lower().replace("-", "_") if isinstance(model, str) else None
     if weights is not None and (name is None or name in BUNDLED):
         raise ValueError("weights: only torchvision's networks have several; leave it out for a bundled one or your own.")
+    if name is not None and any(given is not None for given in (categories, size, mean, std)):
+        raise ValueError(f"categories, size, mean, std: belong to a module of your own; {model} has its own.")
     if isinstance(model, torch.nn.Module):
         network = own_network(model, categories, size, mean, std)
     elif name is None:
@@ -522,10 +541,11 @@ def compile_forward(network, device):
     if device.type != "cpu":
         whole.to(memory_format=torch.channels_last)
         return plain, "torch"
-    example = np.random.default_rng(0).integers(0, 256, (1, 3, network.size, network.size), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 3, network.size, network.size), dtype=np.uint8)
     try:
-        fast = openvino_function(whole, example)
-        if np.allclose(fast(example), plain(example), atol=1e-5):
+        fast = openvino_function(whole, noise)
+        unlike = noise, 0 * noise, 255 + 0 * noise  # a network may take another path for each, a compiled one knows one
+        if all(np.allclose(fast(example), plain(example), atol=1e-5) for example in unlike):
             return fast, "openvino"
     except Exception:  # not installed, or it meets an operation that it does not know
         pass
@@ -662,10 +682,11 @@ class StatusLine:
     def write(self, text):
         from IPython.display import display
 
-        line = {"text/plain": text.strip()}
+        text = text.replace("\x1b[A", "").strip()  # a bar within another one moves a terminal's cursor up
+        line = {"text/plain": text}
         if self.handle:
             self.handle.update(line, raw=True)
-        elif text.strip():
+        elif text:
             self.handle = display(line, raw=True, display_id=True)
 
     def flush(self):
@@ -770,7 +791,7 @@ class CNN_Helper:
         *images : pictures, or lists of pictures
             From the second picture on, the probability of the first one's class is shown too, before and after.
         topk : int
-            How many classes to list, the most probable first.
+            How many classes to list, the most probable first; a network with fewer than five lists all it has.
         titles : list of str, optional
             One for each picture.
 
@@ -781,8 +802,8 @@ class CNN_Helper:
         pictures = [picture for entry in images for picture in self.load_all(entry)]
         if not pictures:
             raise ValueError("images: give classify at least one picture.")
-        topk = whole_number("topk", topk, 1, len(self.categories))
-        titles = [titles] if isinstance(titles, str) else list(titles or [""] * len(pictures))
+        topk = whole_number("topk", topk, 1, max(5, len(self.categories)))
+        titles = [titles] if isinstance(titles, str) else several("titles", titles or [""] * len(pictures))
         if len(titles) != len(pictures):
             raise ValueError(f"titles: {len(pictures)} pictures need as many titles; got {len(titles)}.")
         probabilities = self.probabilities(pictures)
@@ -810,7 +831,7 @@ class CNN_Helper:
         size : int
             The side of the square, in pixels, 1 to S.
         stride : int, optional
-            The step between positions, in pixels. Unset gives nine of them, 3 x 3: (S - size) // 2.
+            The step between positions, in pixels. Unset means (S - size) // 2, as a rule nine of them, 3 x 3.
         fill : int or three of them
             A grey level or an RGB triple, 0 to 255.
 
@@ -947,6 +968,8 @@ class CNN_Helper:
         -----
         Style transfer (Gatys et al. 2016, arXiv 1508.06576) on the helper's own network; no other has a part in it.
         """
+        if self.size < 32:
+            raise ValueError(f"swap_texture: needs pictures of 32 pixels and more; this network takes {self.size}.")
         steps = whole_number("steps", steps, 1, 10_000)
         seed = whole_number("seed", seed, 0, 2**63 - 1)
         return transfer_texture(self.network, self.load(image), on_white(open_picture(skin)), self.device, steps, seed)
@@ -980,7 +1003,7 @@ class CNN_Helper:
                 try:
                     pictures.append(self.load(path))
                     cues.append((shape, texture))
-                except ValueError as error:
+                except (ValueError, OSError) as error:
                     skipped.append(str(error))
             for decision, (shape, texture) in zip(sixteen_way(self.probabilities(pictures)), cues):
                 counts[shape] += (decision == shape, decision == texture, True)
@@ -1007,8 +1030,8 @@ class CNN_Helper:
                 raise TypeError('shapes, textures: must be lists of pictures by category, as {"cat": ["tom.jpg"]}.')
         for category in {*shapes, *textures} - {*SIXTEEN}:
             raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}; got {category!r}.")
-        numbered = [[(name, number, picture) for name, pictures in cues.items() for number, picture in enumerate(pictures, 1)]
-                    for cues in (shapes, textures)]
+        numbered = [[(name, number, read(picture)) for name, pictures in cues.items() for number, picture in enumerate(pictures, 1)]
+                    for cues, read in ((shapes, self.load), (textures, lambda skin: on_white(open_picture(skin))))]
         pairs, written = list(itertools.product(*numbered)), []
         for (shape, first, picture), (texture, second, skin) in progress(pairs, len(pairs), "pictures"):
             if shape != texture:
@@ -1021,12 +1044,14 @@ class CNN_Helper:
     def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
         """How the answer fades as pictures are cut finer: a Curve over `grids`, each with all `seeds`."""
         seeds = several("seeds", seeds)
-        return self._curve(images, "tiles a side", several("grids", grids),
+        grids = [whole_number("grids", grid, 1, self.size) for grid in several("grids", grids)]
+        return self._curve(images, "tiles a side", grids,
                            lambda image, grid: [self.shuffle(image, grid, seed=seed) for seed in seeds])
 
     def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
         """How the answer fades as a larger square covers pictures: a Curve over `sizes`, each at all positions."""
-        return self._curve(images, "side of the square", several("sizes", sizes),
+        sizes = [whole_number("sizes", size, 1, self.size) for size in several("sizes", sizes)]
+        return self._curve(images, "side of the square", sizes,
                            lambda image, size: self.occlude(image, size, stride=stride, fill=fill))
 
     def _curve(self, images, label, points, change):
@@ -1110,11 +1135,14 @@ def class_activation(module, batch):
     -------
     (N, 1, H, W) float tensor, 0 or larger
     """
-    with torch.enable_grad():  # through the input: the parameters are frozen
+    with torch.inference_mode(False), torch.enable_grad():  # through the input: the parameters are frozen
         maps, logits = feature_maps(module, batch.detach().clone().requires_grad_())
-        gradients = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps[-3:])
+        if not logits.requires_grad:
+            raise ValueError("model: foreground needs gradients, and this network computes without (under torch.no_grad).")
+        maps = [features for features in maps if features.requires_grad][-3:]
+        gradients = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps, materialize_grads=True)
     activation = torch.zeros_like(batch[:, :1])
-    for features, gradient, share in zip(maps[-3:], gradients, (1, 2, 1)):
+    for features, gradient, share in zip(maps, gradients, (1, 2, 1)):
         seen = (features.detach() * gradient.relu()).sum(1, keepdim=True).relu()
         activation += share * scaled(torch.nn.functional.interpolate(seen, batch.shape[2:], mode="bilinear"))
     return activation
@@ -1363,6 +1391,7 @@ def texture_of(network, picture, random):
     return [gram(maps) for maps in feature_maps(network.module, view)[0]]
 
 
+@torch.inference_mode(False)
 def transfer_texture(network, image, skin, device, steps, seed):
     """The shape of `image` (S, S, 3) in the texture of `skin` (H, W, 3), all uint8, painted by `network`.
 
@@ -1431,7 +1460,10 @@ def as_folder(folder):
     """`folder` as a Path, with ~ expanded."""
     if not isinstance(folder, (str, os.PathLike)):
         raise TypeError(f"folder: must be a path; got {type(folder).__name__}.")
-    return Path(folder).expanduser()
+    folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise ValueError(f"folder: {folder} is a file.")
+    return folder
 
 
 def conflict_stimuli(folder):
@@ -1481,7 +1513,9 @@ class Shown:
     def _repr_html_(self):
         picture = io.BytesIO()
         # WebP keeps a notebook of photographs small; HTML, unlike a bare picture, carries the description.
-        self.figure().savefig(picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 75})
+        figure = self.figure()
+        sharpness = min(DOTS_PER_INCH, 16_000 / figure.get_size_inches().max())  # WebP ends at 16,383 pixels
+        figure.savefig(picture, format="webp", dpi=sharpness, pil_kwargs={"quality": 75})
         content = base64.b64encode(picture.getvalue()).decode()
         return f'<img alt="{html.escape(self.description)}" src="data:image/webp;base64,{content}">'
 
@@ -1793,7 +1827,7 @@ def draw_classification(result):
     figure = Figure(figsize=(width * columns, top + rows * (heading + side + 0.2)), dpi=DOTS_PER_INCH)
     if count > 4:
         figure.text(0.01, 1 - 0.1 / figure.get_figheight(), va="top", size=18, weight="bold",
-                    s=f"{sum(result.unchanged)} of {count - 1} still {result.followed[0].label}")
+                    s=f"{sum(result.unchanged)} of {count - 1} still {result.followed[0].label}", parse_math=False)
     for number in range(count):
         row, column = divmod(number, columns)
         place = (column * width + 0.1, top + row * (heading + side + 0.2))
@@ -1806,12 +1840,14 @@ def draw_answer(figure, result, number, place, side, heading, points):
     left, top = place
     kept = number == 0 or result.unchanged[number - 1]
     head = add_axes(figure, left, top, 2 * side, max(heading, 0.01))
-    lines = [result.titles[number]] if any(result.titles) else []
+    title = shorten(" ".join(result.titles[number].split()), 2 * side, points)
+    lines = [title] if any(result.titles) else []
     if number:
         lines.append(f"{'✓' if kept else '✗'} {shorten(result.followed[0].label, side, points)} {result.change(number)}")
     for line, text in enumerate(lines):
-        weight = "bold" if text == result.titles[number] else "normal"
-        head.text(0, 1 - line / max(len(lines), 1 + (len(result.images) > 1)), text, va="top", size=points, weight=weight)
+        weight = "bold" if text == title else "normal"
+        head.text(0, 1 - line / max(len(lines), 1 + (len(result.images) > 1)), text, va="top", size=points, weight=weight,
+                  parse_math=False)
     axes = add_axes(figure, left, top + heading, side, side)
     axes.imshow(result.images[number], interpolation="nearest")
     if len(result.images) > 1:
@@ -1826,10 +1862,12 @@ def draw_bars(axes, answer, side, points, top_colour):
     """An answer as bars: each class's label above its bar, its probability at the bar's end."""
     axes.set_xlim(0, 1)
     axes.set_ylim(max(len(answer), 3), 0)
+    points = min(points, 40 * side / max(len(answer) - 1, 2))  # of many classes each has less height
     longest = 1 - 5.2 * points / 72 / side  # room for the probability behind the longest bar
     for rank, prediction in enumerate(answer):
         weight = "bold" if rank == 0 else "normal"
-        axes.text(0, rank + 0.48, shorten(prediction.label, side, points), size=points, weight=weight, va="bottom")
+        axes.text(0, rank + 0.48, shorten(prediction.label, side, points), size=points, weight=weight, va="bottom",
+                  parse_math=False)
         length = longest * prediction.probability
         axes.barh(rank + 0.7, length, 0.36, color=top_colour if rank == 0 else GREY)
         axes.text(length + 0.02, rank + 0.7, percent(prediction.probability), size=points, weight=weight, va="center")
@@ -1837,27 +1875,28 @@ def draw_bars(axes, answer, side, points, top_colour):
 
 def draw_occlusion_map(result):
     """The picture with the square where it hurts most, and the map over the picture in grey."""
-    figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
+    figure = Figure(figsize=(12, 5.8), dpi=DOTS_PER_INCH)
     height, width = result.image.shape[:2]
     row, column = result.lowest
     values = result.probabilities
-    axes = add_axes(figure, 0.1, 0.6, 4.9, 4.9)
+    axes = add_axes(figure, 0.1, 0.8, 4.9, 4.9)
     axes.imshow(result.image)
     for edge, line in (("white", 7), (VERMILION, 4)):
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), result.size, result.size, fill=False, edgecolor=edge, linewidth=line))
-    axes.set_title(f"{result.target}; covered here {percent(values.min())}", size=16)
-    axes = add_axes(figure, 5.4, 0.6, 4.9, 4.9)
+    axes.set_title(f"{result.target}\ncovered here: {percent(values.min())}", size=16, parse_math=False)
+    axes = add_axes(figure, 5.4, 0.8, 4.9, 4.9)
     axes.imshow(result.image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     top, left = ((result.size - result.stride) / 2 - 0.5,) * 2  # a cell lies around its square's centre
     bottom, right = (start + count * result.stride for start, count in zip((top, left), values.shape))
-    cells = axes.imshow(values, cmap="cividis", alpha=0.75, vmin=min(values.min(), values.max() - 0.1), vmax=values.max(),
+    lowest = max(0, min(values.min(), values.max() - 0.1))  # a tenth at least: no faint change looks like a strong one
+    cells = axes.imshow(values, cmap="cividis", alpha=0.75, vmin=lowest, vmax=max(values.max(), lowest + 0.1),
                         extent=(left, right, bottom, top))
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.set_title("with the square centred here", size=16)
-    bar = figure.colorbar(cells, cax=figure.add_axes([10.5 / 12, 0.1 / 5.6, 0.3 / 12, 4.9 / 5.6]),
+    bar = figure.colorbar(cells, cax=figure.add_axes([10.5 / 12, 0.1 / 5.8, 0.3 / 12, 4.9 / 5.8]),
                           format=lambda value, _: f"{100 * value:.0f} %")
     bar.ax.tick_params(labelsize=14)
-    bar.set_label(f"probability of {shorten(result.target.label, 3, 16)}", size=16)
+    bar.set_label(f"probability of {shorten(result.target.label, 3, 16)}", size=16, parse_math=False)
     return figure
 
 
@@ -1902,6 +1941,9 @@ def compare(*curves):
     """The curves of several networks in one figure: means, and the middle 80 percent of the trials as a band; a Chart."""
     if not curves or not all(isinstance(curve, Curve) for curve in curves):
         raise TypeError("compare: give it what shuffle_curve or occlusion_curve returned, one or more of them.")
+    if len(curves) > 4 or len({(curve.label, curve.points) for curve in curves}) > 1:
+        came = "; ".join(f"{curve.label} {', '.join(map(str, curve.points))}" for curve in curves)
+        raise ValueError(f"compare: takes up to four curves of one kind over the same points; got {came}.")
     figure = Figure(figsize=(12, 5.6), dpi=DOTS_PER_INCH)
     axes = figure.add_axes([0.09, 0.14, 0.64, 0.82])
     for curve, hue, mark in zip(curves, (BLUE, VERMILION, "#117733", "black"), "os^D"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import torchvision
 
 import cnn_helper
@@ -238,6 +239,52 @@ def test_every_kind_of_cnn_gives_a_mask_and_keeps_no_hooks(name, cats):
         warnings.simplefilter("ignore")  # untrained, it may find nothing
         assert helper.foreground(cats[1]).shape == (224, 224)
     assert not any(layer._forward_hooks for layer in helper.network.module.modules())
+
+
+class Branched(torch.nn.Module):
+    """A small CNN whose backbone may be cut off from gradients; a side branch has no part in the answer."""
+
+    def __init__(self, frozen):
+        super().__init__()
+        self.backbone, self.side, self.frozen = torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.Conv2d(8, 4, 3, stride=2), frozen
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, batch):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            maps = self.backbone(batch).relu()
+        self.side(maps)
+        return self.head(maps.mean((2, 3)))
+
+
+def test_a_side_branch_does_not_disturb_and_a_cut_off_backbone_is_explained(cats):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # untrained, it may find nothing
+        assert cnn_helper.CNN_Helper(Branched(False), device="cpu").foreground(cats[0]).shape == (224, 224)
+    with pytest.raises(ValueError, match="model: foreground needs gradients"):
+        cnn_helper.CNN_Helper(Branched(True), device="cpu").foreground(cats[0])
+
+
+def test_inference_mode_changes_nothing(cnnh, cats):
+    mask, swapped = cnnh.foreground(cats[0]), cnnh.swap_texture(cats[0], cats[1], steps=2)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(cnnh.foreground(cats[0]), mask)
+        np.testing.assert_array_equal(cnnh.swap_texture(cats[0], cats[1], steps=2), swapped)
+
+
+def test_a_lazy_module_gives_a_mask(cats):
+    module = torch.nn.Sequential(torch.nn.LazyConv2d(8, 3, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+                                 torch.nn.Flatten(), torch.nn.LazyLinear(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # untrained, it may find nothing; and lazy layers call themselves experimental
+        assert cnn_helper.CNN_Helper(module, device="cpu").foreground(cats[0]).shape == (224, 224)
+
+
+def test_pictures_too_small_to_paint_are_refused():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    helper = cnn_helper.CNN_Helper(module, size=20, device="cpu")
+    picture = np.zeros((20, 20, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="swap_texture: needs pictures of 32 pixels and more; this network takes 20"):
+        helper.swap_texture(picture, picture)
 
 
 @pytest.mark.parametrize("name, size", [("resnet18", 4), ("resnet18", 8), ("alexnet", 64), ("mobilenet_v3_small", 32)])

@@ -58,6 +58,13 @@ def test_of_nine_covered_cats_so_many_keep_the_label(cnnh, cat, size, kept, best
     assert max(each.probability for each in result.followed[1:]) == pytest.approx(best, abs=0.02)
 
 
+def test_one_square_of_81_takes_the_label_away(cnnh, cat):
+    result = cnnh.classify(cat, cnnh.occlude(cat, 90, stride=16), topk=1)
+    lost = [answer[0] for answer, kept in zip(result.predictions[1:], result.unchanged) if not kept]
+    assert len(result.unchanged) == 81 and [each.label for each in lost] == ["dalmatian"]
+    assert min(each.probability for each in result.followed) == pytest.approx(0.37, abs=0.03)
+
+
 def test_the_silhouette_is_taken_for_a_dog(cnnh, cat):
     result = cnnh.classify(cat, cnnh.silhouette(cat))
     breeds = cnnh.categories[151:269]  # ImageNet's dogs, from Chihuahua to Mexican hairless
@@ -123,6 +130,7 @@ def test_the_lecture_runs_to_its_end_without_red_output(lecture):
     noise = [output for cell in code_cells(executed) for output in cell.outputs
              if output.output_type == "error" or output.get("name") == "stderr"]
     assert noise == []
+    assert "\x1b" not in printed(executed)  # a terminal's cursor movements
 
 
 @pytest.mark.slow

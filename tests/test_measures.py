@@ -84,6 +84,13 @@ def test_a_file_that_is_no_picture_is_reported_and_skipped(pointer, stimuli):
     assert result.total == 1 and len(result.skipped) == 1 and "cat2-bear1.png" in result.skipped[0]
 
 
+def test_a_link_to_nowhere_is_reported_and_skipped(pointer, stimuli):
+    folder = stimuli(cat1_elephant1=CAT)
+    (folder / "cat" / "cat2-elephant1.png").symlink_to(folder / "nowhere.png")
+    result = pointer.shape_bias(folder)
+    assert result.total == 1 and "there is no file" in result.skipped[0]
+
+
 def test_a_folder_without_stimuli_says_what_is_expected(pointer, tmp_path):
     with pytest.raises(ValueError, match="holds no picture named SHAPE-TEXTURE.*cat7-elephant1.png.*texture-vs-shape"):
         pointer.shape_bias(tmp_path)
@@ -107,6 +114,30 @@ def test_conflicts_are_written_as_the_measure_reads_them(cnnh, images, tmp_path,
     assert (result.shape, result.texture, result.total) == (0, 2, 2)
 
 
+def test_conflicts_are_read_before_the_first_is_painted(cnnh, cats, tmp_path):
+    with pytest.raises(ValueError, match="image: an array must be"):
+        cnnh.make_conflicts({"cat": [cats[0], np.zeros((5, 5, 2))]}, {"elephant": [cats[1]]}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_a_file_is_refused(cnnh, cats, tmp_path):
+    file = tmp_path / "cat.png"
+    file.touch()
+    with pytest.raises(ValueError, match="^folder: .*cat.png is a file"):
+        cnnh.make_conflicts({"cat": [cats[0]]}, {"elephant": [cats[1]]}, file)
+
+
+def test_a_bar_within_another_leaves_nothing_behind(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda line, **_: shown.append(line))
+    line = cnn_helper.StatusLine()
+    line.write("\x1b[A")
+    line.write("\n\r\x1b[A")
+    assert shown == []
+    line.write("\n\r 50%\x1b[A")
+    assert shown == [{"text/plain": "50%"}]
+
+
 def test_a_conflict_of_an_unknown_category_is_refused(cnnh, tmp_path):
     with pytest.raises(ValueError, match="category: must be one of airplane, .*; got 'zebra'"):
         cnnh.make_conflicts({"cat": []}, {"zebra": []}, tmp_path)
@@ -119,6 +150,30 @@ def test_a_curve_is_what_shuffle_and_probabilities_give(cnnh, cats):
     np.testing.assert_allclose(curve.probabilities, expected, atol=1e-5)
     assert curve.unchanged[0].all() and curve.points == (1, 4)
     assert "efficientnet_lite0" in curve.description and curve._repr_html_().startswith("<img alt=")
+
+
+def curve(points=(1, 2), label="tiles a side"):
+    values = tuple(np.full(3, 0.5) for _ in points)
+    return cnn_helper.Curve("net", label, points, values, tuple(value > 0 for value in values))
+
+
+@pytest.mark.parametrize("curves", [[curve()] * 5, [curve(), curve((4, 8))], [curve(), curve(label="side of the square")]])
+def test_only_curves_over_the_same_points_are_compared(curves):
+    with pytest.raises(ValueError, match="^compare: takes up to four curves of one kind over the same points; got tiles a side 1, 2;"):
+        cnn_helper.compare(*curves)
+
+
+def test_a_curve_checks_all_its_points_before_the_first():
+    def answer(images):
+        raise AssertionError("asked too early")
+
+    helper = cnn_helper.CNN_Helper(FirstPixel(), size=20, device="cpu")
+    helper.probabilities = answer
+    picture = np.zeros((20, 20, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="^grids: must be a whole number from 1 to 20; got 500"):
+        helper.shuffle_curve([picture], grids=(1, 2, 500))
+    with pytest.raises(ValueError, match="^sizes: must be a whole number from 1 to 20; got 45"):
+        helper.occlusion_curve([picture], sizes=(10, 45))
 
 
 def test_an_occlusion_curve_falls_with_the_squares_size(cnnh, cats):
@@ -175,7 +230,7 @@ def test_without_ipywidgets_there_is_a_still_figure_and_a_hint(cnnh, cats, monke
     (lambda cnnh, cat: cnnh.shuffle_curve([cat], "24"), "grids: must be a list with at least one entry"),
     (lambda cnnh, cat: cnnh.shuffle_curve([]), "images: must be a list with at least one entry"),
     (lambda cnnh, cat: cnnh.occlusion_curve([cat], ()), "sizes: must be a list with at least one entry"),
-    (lambda cnnh, cat: cnnh.occlusion_curve([cat], (500,)), "size: must be a whole number from 1 to 224; got 500"),
+    (lambda cnnh, cat: cnnh.occlusion_curve([cat], (500,)), "sizes: must be a whole number from 1 to 224; got 500"),
     (lambda cnnh, cat: cnnh.shape_bias(3), "folder: must be a path; got int"),
     (lambda cnnh, cat: cnnh.make_conflicts([cat], {}, "x"), "must be lists of pictures by category"),
     (lambda cnnh, cat: cnnh.make_conflicts({"cat": 3}, {}, "x"), "must be lists of pictures by category"),

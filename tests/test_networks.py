@@ -88,6 +88,61 @@ def test_a_module_of_ones_own_is_left_as_it_was():
     assert helper.categories == ("class 0", "class 1", "class 2", "class 3")
 
 
+class TwoWays(torch.nn.Module):
+    """Which of two answers depends on the brightness, as with networks that may leave early."""
+
+    def forward(self, batch):
+        means = batch.mean((2, 3))
+        return 5 * means if batch.mean() > 0.3 else -5 * means + torch.arange(3.0)
+
+
+@pytest.mark.parametrize("level", [0, 60, 128, 255])
+def test_a_module_that_goes_two_ways_is_never_answered_for_by_one_of_them(level):
+    helper = cnn_helper.CNN_Helper(TwoWays(), size=20, mean=(0, 0, 0), std=(1, 1, 1), device="cpu")
+    picture = np.full((20, 20, 3), level, dtype=np.uint8)
+    picture[:, :, 1] //= 2
+    expected = TwoWays()(torch.tensor(picture / 255).permute(2, 0, 1)[None].float()).softmax(1)[0]
+    np.testing.assert_allclose(helper.probabilities(picture)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_module_of_another_precision_answers_in_single(dtype):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).to(dtype)
+    helper = cnn_helper.CNN_Helper(module, size=20, device="cpu")
+    assert helper.probabilities(np.zeros((20, 20, 3), dtype=np.uint8)).sum() == pytest.approx(1, abs=1e-6)
+    assert module[0].weight.dtype == dtype
+
+
+@pytest.mark.parametrize("module, size, given", [
+    (torch.nn.Conv2d(1, 4, 3), 20, r"\(1, 3, 20, 20\)"),
+    (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10)), None, r"\(1, 3, 224, 224\); if it takes another size"),
+])
+def test_a_module_that_fails_on_pictures_says_on_which(module, size, given):
+    with pytest.raises(ValueError, match=f"^model: fails on a batch of colour pictures {given}"):
+        cnn_helper.CNN_Helper(module, size=size, device="cpu")
+
+
+@pytest.mark.parametrize("name, value", [
+    ("mean", (0.5,)), ("mean", 0.5), ("mean", "grey"), ("mean", (0, 0, np.nan)), ("std", (1, 1)), ("std", (0, 1, 1)), ("std", (1, 1, -1)),
+])
+def test_a_mean_or_deviation_is_three_numbers(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: must be three numbers.* for red, green and blue, as .*; got "):
+        channel_helper(**{name: value})
+
+
+def test_a_mean_may_be_an_array_or_a_tensor():
+    picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    expected = channel_helper(mean=(0.1, 0.2, 0.3)).probabilities(picture)
+    for mean in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3])):
+        np.testing.assert_allclose(channel_helper(mean=mean).probabilities(picture), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [{"size": 300}, {"categories": ["a"]}, {"mean": (0, 0, 0)}, {"std": (1, 1, 1)}])
+def test_a_named_network_has_its_own_size_and_categories(given):
+    with pytest.raises(ValueError, match="belong to a module of your own; resnet18 has its own"):
+        cnn_helper.CNN_Helper("resnet18", **given)
+
+
 def test_the_wrong_number_of_categories_is_refused():
     with pytest.raises(ValueError, match="has 3 classes; got 2 labels"):
         channel_helper(categories=["red", "green"])

@@ -1,5 +1,6 @@
 """What classify and occlusion_map return: their numbers, their words and their figures."""
 
+import base64
 import io
 
 import numpy as np
@@ -72,6 +73,51 @@ def test_no_picture_is_refused(cnnh):
 def test_topk_is_a_whole_number_up_to_the_classes(cnnh, cats, topk, error):
     with pytest.raises(error, match="topk: must be a whole number from 1 to 1000"):
         cnnh.classify(cats[0], topk=topk)
+
+
+def test_a_network_of_few_classes_lists_all_it_has():
+    result = channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8))
+    assert len(result.predictions[0]) == 3
+    with pytest.raises(ValueError, match="topk: must be a whole number from 1 to 5; got 6"):
+        channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8), topk=6)
+
+
+def test_dollars_in_titles_and_labels_are_no_formulas(cats):
+    picture = np.zeros((20, 20, 3), dtype=np.uint8)
+    helper = channel_helper(categories=["$10 bill, $5", "$^$", "a_$b^$"])
+    for result in (helper.classify(picture, picture, titles=["$^$", "a_$b^$"]), helper.classify([picture] * 5),
+                   helper.occlusion_map(picture, "$^$", size=8, stride=6)):
+        assert "data:image/webp" in result._repr_html_()
+
+
+def test_hundreds_of_pictures_can_be_shown():
+    picture = np.zeros((20, 20, 3), dtype=np.uint8)
+    page = channel_helper().classify([picture] * 500)._repr_html_()
+    shown = Image.open(io.BytesIO(base64.b64decode(page.split("base64,")[1].rstrip('">'))))
+    assert 15_000 < shown.height <= 16_383
+
+
+@pytest.mark.parametrize("values, expected", [
+    ([[0.2, 0.9]], (0.2, 0.9)), ([[0.88, 0.9]], (0.8, 0.9)), ([[0.01, 0.04]], (0, 0.1)), ([[0, 1e-5]], (0, 0.1))])
+def test_a_maps_colours_span_a_tenth_and_no_negative_probability(cats, values, expected):
+    values = np.array(values, dtype=np.float32)
+    target = cnn_helper.Prediction(1, "goldfish", 0.5)
+    figure = cnn_helper.OcclusionMap(cats[0], target, values, 112, 112).figure()
+    assert figure.axes[1].images[1].get_clim() == pytest.approx(expected, abs=1e-6)
+
+
+def test_long_words_stay_inside_the_figure(cnnh, cats):
+    salamander = cnnh.occlusion_map(cats[0], "European fire salamander", size=112, stride=56)
+    many = cnnh.classify(cats[0], cats[1], topk=20, titles=["a title of more words than there is room for, " * 3, "two\nlines"])
+    for figure in (salamander.figure(), many.figure()):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        width, height = figure.canvas.get_width_height()
+        for text in [text for axes in figure.axes for text in (*axes.texts, axes.title, axes.yaxis.label)]:
+            box = text.get_window_extent(renderer)
+            assert not text.get_text() or box.x0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text.get_text()
+    labels = [text.get_window_extent(renderer) for text in figure.axes[2].texts[::2]]
+    assert all(lower.y1 <= upper.y0 + 1 for upper, lower in zip(labels, labels[1:]))
 
 
 def test_titles_must_fit_the_pictures(cnnh, cats):
@@ -177,7 +223,7 @@ def test_an_occlusion_maps_cells_lie_around_their_squares_centres():
     assert (left, top) == (0.5, 0.5) and (right, bottom) == (16.5, 16.5)
     picture = io.BytesIO()
     result.figure().savefig(picture, format="png")
-    assert Image.open(picture).size == (1200, 560)
+    assert Image.open(picture).size == (1200, 580)
 
 
 def test_an_approximate_map_is_exact_where_it_computed_and_near_elsewhere(cnnh, cats):
