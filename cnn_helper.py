@@ -450,6 +450,8 @@ def find_network(model, weights, categories, size, mean, std):
         raise ValueError("weights: only torchvision's networks have several; leave it out for a bundled one or your own.")
     if name is not None and any(given is not None for given in (categories, size, mean, std)):
         raise ValueError(f"categories, size, mean, std: belong to a module of your own; {model} has its own.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("model: one cannot look into a TorchScript module; give the torch.nn.Module that it was made from.")
     if isinstance(model, torch.nn.Module):
         network = own_network(model, categories, size, mean, std)
     elif name is None:
@@ -1508,7 +1510,12 @@ class Shown:
 
     def save(self, path):
         """Write the figure to `path`; the ending (.png, .pdf, .svg, .jpg) chooses the format."""
-        self.figure().savefig(Path(path).expanduser(), dpi=DOTS_PER_INCH)
+        path, figure = Path(path).expanduser(), self.figure()
+        if path.suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
+            raise ValueError(f"path: must end in .png, .pdf, .svg or .jpg; got {path.name!r}.")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"path: there is no folder {path.parent}.")
+        figure.savefig(path, dpi=DOTS_PER_INCH)
 
     def _repr_html_(self):
         picture = io.BytesIO()

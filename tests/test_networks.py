@@ -158,6 +158,14 @@ def test_a_network_that_is_none_is_refused():
         cnn_helper.CNN_Helper(None)
 
 
+def test_a_torchscript_module_is_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit calls itself deprecated
+        scripted = torch.jit.script(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()))
+    with pytest.raises(TypeError, match="model: one cannot look into a TorchScript module"):
+        cnn_helper.CNN_Helper(scripted, device="cpu")
+
+
 def test_an_unknown_name_suggests_near_ones():
     with pytest.raises(ValueError, match="no network 'resnet51'. Did you mean .*resnet50.*Bundled: efficientnet_lite0"):
         cnn_helper.CNN_Helper("resnet51")

@@ -192,6 +192,18 @@ def test_a_figure_is_saved_at_a_hundred_dots_an_inch(cnnh, cats, tmp_path):
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.parametrize("name, error, message", [
+    ("figure", ValueError, "path: must end in .png, .pdf, .svg or .jpg; got 'figure'"),
+    ("figure.xyz", ValueError, "path: must end in .png, .pdf, .svg or .jpg; got 'figure.xyz'"),
+    ("nowhere/figure.png", FileNotFoundError, "path: there is no folder .*nowhere"),
+])
+def test_a_figure_that_cannot_be_saved_says_why(tmp_path, name, error, message):
+    result = channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8))
+    with pytest.raises(error, match=message):
+        result.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_drawing_leaves_matplotlibs_settings_and_figures_alone(cnnh, cats):
     import matplotlib
     import matplotlib.pyplot as plt
