@@ -68,16 +68,16 @@ def open_picture(source):
 
 def read_all(file):
     """The bytes of an open file, from its beginning as PIL takes them; the file is left where it was."""
-    if isinstance(file, io.TextIOBase):
+    if hasattr(file, "encoding"):
         raise TypeError('image: the file is open as text; open it with mode "rb".')
     try:
         if not file.seekable():  # a pipe, a web server's answer
-            return bytes(file.read())
+            return file.read()
         position = file.tell()
         file.seek(0)
         content = file.read()
         file.seek(position)
-        return bytes(content)
+        return content
     except Exception as error:
         raise ValueError(f"image: the open file cannot be read ({error}).") from error
 
@@ -1046,18 +1046,17 @@ class CNN_Helper:
     def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
         """How the answer fades as pictures are cut finer: a Curve over `grids`, each with all `seeds`."""
         seeds = several("seeds", seeds)
-        grids = [whole_number("grids", grid, 1, self.size) for grid in several("grids", grids)]
-        return self._curve(images, "tiles a side", grids,
+        return self._curve(images, "tiles a side", "grids", grids,
                            lambda image, grid: [self.shuffle(image, grid, seed=seed) for seed in seeds])
 
     def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
         """How the answer fades as a larger square covers pictures: a Curve over `sizes`, each at all positions."""
-        sizes = [whole_number("sizes", size, 1, self.size) for size in several("sizes", sizes)]
-        return self._curve(images, "side of the square", sizes,
+        return self._curve(images, "side of the square", "sizes", sizes,
                            lambda image, size: self.occlude(image, size, stride=stride, fill=fill))
 
-    def _curve(self, images, label, points, change):
+    def _curve(self, images, label, name, points, change):
         """Each picture's own top-1 class, watched through `change(picture, point)`, which gives several pictures."""
+        points = tuple(whole_number(name, point, 1, self.size) for point in several(name, points))
         pictures = several("images", self.load_all(images))
         classes = self.probabilities(pictures).argmax(axis=1)
         watched, kept = [], []
@@ -1065,7 +1064,7 @@ class CNN_Helper:
             answers = [self.probabilities(list(change(picture, point))) for picture in pictures]
             watched.append(np.concatenate([rows[:, index] for rows, index in zip(answers, classes)]))
             kept.append(np.concatenate([rows.argmax(axis=1) == index for rows, index in zip(answers, classes)]))
-        return Curve(self.network.name, label, tuple(points), tuple(watched), tuple(kept))
+        return Curve(self.network.name, label, points, tuple(watched), tuple(kept))
 
     def explore(self, image, skin=None):
         """Live controls over these experiments, for a notebook; `skin`, a picture, adds the texture swap.
@@ -1111,6 +1110,9 @@ def feature_maps(module, pictures):
             hook.remove()
     if not last:
         raise ValueError("model: foreground and swap_texture need a convolutional network; this one has no feature maps.")
+    if pictures.requires_grad and not logits.requires_grad:
+        raise ValueError("model: foreground needs gradients, and so does swap_texture; this network computes without (under "
+                         "torch.no_grad).")
     return list(last.values()), logits
 
 
@@ -1139,8 +1141,6 @@ def class_activation(module, batch):
     """
     with torch.inference_mode(False), torch.enable_grad():  # through the input: the parameters are frozen
         maps, logits = feature_maps(module, batch.detach().clone().requires_grad_())
-        if not logits.requires_grad:
-            raise ValueError("model: foreground needs gradients, and this network computes without (under torch.no_grad).")
         maps = [features for features in maps if features.requires_grad][-3:]
         gradients = torch.autograd.grad(logits.topk(min(5, logits.shape[1])).values.sum(), maps, materialize_grads=True)
     activation = torch.zeros_like(batch[:, :1])
@@ -1895,15 +1895,15 @@ def draw_occlusion_map(result):
     axes.imshow(result.image.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     top, left = ((result.size - result.stride) / 2 - 0.5,) * 2  # a cell lies around its square's centre
     bottom, right = (start + count * result.stride for start, count in zip((top, left), values.shape))
-    lowest = max(0, min(values.min(), values.max() - 0.1))  # a tenth at least: no faint change looks like a strong one
-    cells = axes.imshow(values, cmap="cividis", alpha=0.75, vmin=lowest, vmax=max(values.max(), lowest + 0.1),
+    darkest = max(0, min(values.min(), values.max() - 0.1))  # a tenth at least: no faint change looks like a strong one
+    cells = axes.imshow(values, cmap="cividis", alpha=0.75, vmin=darkest, vmax=max(values.max(), darkest + 0.1),
                         extent=(left, right, bottom, top))
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.set_title("with the square centred here", size=16)
-    bar = figure.colorbar(cells, cax=figure.add_axes([10.5 / 12, 0.1 / 5.8, 0.3 / 12, 4.9 / 5.8]),
-                          format=lambda value, _: f"{100 * value:.0f} %")
+    bar = figure.colorbar(cells, cax=add_axes(figure, 10.5, 0.8, 0.3, 4.9), format=lambda value, _: f"{100 * value:.0f} %")
+    bar.ax.set_axis_on()
     bar.ax.tick_params(labelsize=14)
-    bar.set_label(f"probability of {shorten(result.target.label, 3, 16)}", size=16, parse_math=False)
+    bar.set_label(f"probability of {shorten(result.target.label, 3, 16)}", size=16, labelpad=10, parse_math=False)
     return figure
 
 

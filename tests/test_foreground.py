@@ -262,6 +262,8 @@ def test_a_side_branch_does_not_disturb_and_a_cut_off_backbone_is_explained(cats
         assert cnn_helper.CNN_Helper(Branched(False), device="cpu").foreground(cats[0]).shape == (224, 224)
     with pytest.raises(ValueError, match="model: foreground needs gradients"):
         cnn_helper.CNN_Helper(Branched(True), device="cpu").foreground(cats[0])
+    with pytest.raises(ValueError, match="and so does swap_texture"):
+        cnn_helper.CNN_Helper(Branched(True), device="cpu").swap_texture(cats[0], cats[1], steps=1)
 
 
 def test_inference_mode_changes_nothing(cnnh, cats):

@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import struct
+import tempfile
 import threading
 import time
 import warnings
@@ -371,6 +372,13 @@ def test_what_is_of_no_known_type_is_refused(cnnh, source, sentence):
 
 
 # Paths and open files
+
+def test_whatever_is_open_as_text_is_refused(cnnh, path):
+    with tempfile.NamedTemporaryFile("w+") as wrapped, open(path) as plain:
+        for file in (wrapped, plain):
+            with pytest.raises(TypeError, match='^image: the file is open as text; open it with mode "rb"'):
+                cnnh.load(file)
+
 
 @pytest.fixture
 def path(wide, tmp_path):
