@@ -1,26 +1,46 @@
-"""Transforms that need no network, against expectations written by hand, and the arguments of the methods."""
+"""What changes a picture, the object found in it, targets and numbers, against expectations written by hand."""
 
-import re
+import importlib.util
+import runpy
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import hypothesis.strategies as some
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import cnn_helper
-from cnn_helper import Prediction, as_mask, blacken, colour, cover, shuffle_tiles, whole_number, window_corners
+from cnn_helper import BUNDLED, Prediction, find_object, shuffle_tiles, swap_texture
 
-pictures = arrays(np.uint8, some.tuples(some.integers(1, 24), some.integers(1, 24), some.just(3)))
-properties = settings(max_examples=60, deadline=None, derandomize=True)
+BENCHMARK = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "foreground.py"))
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs OpenVINO")
 
 
-def frozen(picture):
-    """`picture`, such that writing to it raises."""
+class Channels(torch.nn.Module):
+    def forward(self, batch):  # three classes, as likely as 1 + 3 times the mean of red, of green and of blue
+        return torch.log(1 + 3 * batch.mean(dim=(2, 3)))
+
+
+def channel_helper(helper=cnn_helper.CNN_Helper, categories=("red", "green", "blue")):
+    return helper(Channels(), categories=categories, size=20, mean=(0,) * 3, std=(1,) * 3, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return channel_helper()
+
+
+def noise(height, width, seed=0):
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     picture.flags.writeable = False
     return picture
+
+
+SQUARE, MASK = noise(20, 20), np.arange(400).reshape(20, 20) % 7 < 2
+ROW, COLUMN = np.indices((140, 200))
+GREY, ELLIPSE = np.full((140, 200, 3), 90, dtype=np.uint8), ((ROW - 70) / 50) ** 2 + ((COLUMN - 100) / 80) ** 2 < 1
 
 
 def tiles(picture, grid):
@@ -30,361 +50,225 @@ def tiles(picture, grid):
             for row in range(grid) for column in range(grid)]
 
 
-# Shuffling
-
-@given(pictures, some.integers(1, 6), some.integers(0, 2**63 - 1))
-@properties
-def test_shuffling_moves_every_tile_whole_and_loses_none(picture, grid, seed):
-    assume(grid <= min(picture.shape[:2]))
-    shuffled = shuffle_tiles(frozen(picture), grid, seed)
-    assert shuffled.shape == picture.shape and shuffled.dtype == np.uint8 and not np.shares_memory(shuffled, picture)
-    assert sorted(tiles(shuffled, grid)) == sorted(tiles(picture, grid))
-    height, width = (side // grid * grid for side in picture.shape[:2])
-    np.testing.assert_array_equal(shuffled[height:], picture[height:])
-    np.testing.assert_array_equal(shuffled[:, width:], picture[:, width:])
+@pytest.mark.parametrize("grid", range(1, 14))
+def test_shuffling_moves_every_tile_whole_and_loses_none(grid):
+    picture, height, width = noise(13, 17), 13 // grid * grid, 17 // grid * grid
+    for seed in range(5):
+        shuffled = shuffle_tiles(picture, grid, seed)
+        assert sorted(tiles(shuffled, grid)) == sorted(tiles(picture, grid))
+        assert (tiles(shuffled, grid) == tiles(picture, grid)) == (grid == 1) and shuffled.flags.writeable
+        assert (shuffled[height:] == picture[height:]).all() and (shuffled[:, width:] == picture[:, width:]).all()
 
 
-@given(pictures, some.integers(2, 6), some.integers(0, 1000))
-@properties
-def test_shuffling_never_leaves_every_tile_in_place(picture, grid, seed):
-    assume(grid <= min(picture.shape[:2]) and len(set(tiles(picture, grid))) == grid * grid)
-    assert not np.array_equal(shuffle_tiles(picture, grid, seed), picture)
-
-
-def test_four_tiles_are_moved_by_all_seeds():
-    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    orders = [tuple(map(tiles(picture, 2).index, tiles(shuffle_tiles(picture, 2, seed), 2))) for seed in range(300)]
-    assert len(set(orders)) == 23  # 4! less the one that moves nothing
-    assert max(orders.count(order) for order in set(orders)) < 40  # 13 on average
-
-
-def test_shuffling_a_picture_written_out_by_hand():
-    """Two by two tiles, each one pixel high and two wide."""
-    picture = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], dtype=np.uint8)[:, :, None].repeat(3, axis=2)
-    order = np.random.default_rng(7).permutation(4)
-    parts = [[1, 2], [3, 4], [5, 6], [7, 8]]
-    rows = [parts[order[0]] + parts[order[1]], parts[order[2]] + parts[order[3]]]
-    assert order.tolist() != [0, 1, 2, 3]
-    assert shuffle_tiles(picture, 2, 7)[:, :, 1].tolist() == rows
-
-
-def test_a_grid_of_one_changes_nothing(wide):
-    np.testing.assert_array_equal(shuffle_tiles(wide, 1, 3), wide)
-
-
-def test_tiles_may_be_single_pixels(wide):
-    shuffled = shuffle_tiles(wide, 20, 0)
-    assert len(np.unique(shuffled.reshape(-1, 3), axis=0)) == 600
-
-
-def test_the_same_seed_shuffles_alike_and_another_does_not(cnnh, cats):
-    first = cnnh.shuffle(cats[0], 4, seed=5)
-    np.testing.assert_array_equal(first, cnnh.shuffle(cats[0], 4, seed=np.int64(5)))
-    np.testing.assert_array_equal(first, shuffle_tiles(cats[0], 4, 5))
-    assert not np.array_equal(first, cnnh.shuffle(cats[0], 4, seed=6))
-    assert not np.array_equal(cnnh.shuffle(cats[0]), cats[0])
-
-
-def test_shuffling_leaves_the_global_chance_alone(cnnh, cats):
-    np.random.seed(1)
-    torch.manual_seed(1)
+def test_the_seed_alone_decides_between_all_orders_but_the_first(tiny, wide):
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    cnnh.shuffle(cats[0], 8, seed=2)
+    orders = [tuple(map(tiles(wide, 2).index, tiles(shuffle_tiles(wide, 2, seed), 2))) for seed in range(300)]
+    assert len(set(orders)) == 23 and max(map(orders.count, orders)) < 40  # 4! less one; 13 times each on average
+    np.testing.assert_array_equal(tiny.shuffle(SQUARE, 4, seed=5), tiny.shuffle(SQUARE, seed=np.int64(5)))
     assert (np.random.get_state()[1] == before[0]).all() and torch.equal(torch.get_rng_state(), before[1])
 
 
-# Windows
-
-@pytest.mark.parametrize("height, width, size, stride, rows, columns", [
-    (20, 30, 10, 10, [0, 10], [0, 10, 20]),
-    (20, 30, 10, 7, [0, 7], [0, 7, 14]),
-    (20, 30, 20, 10, [0], [0, 10]),
-    (20, 30, 18, 1, [0, 1, 2], list(range(13))),
-    (5, 3, 3, 2, [0, 2], [0]),
-    (4, 4, 4, 100, [0], [0]),
-    (3, 2, 1, 1, [0, 1, 2], [0, 1])])
-def test_windows_lie_wholly_inside_from_the_top_left_corner_on(height, width, size, stride, rows, columns):
-    found = window_corners(height, width, size, stride)
-    assert (found[0].tolist(), found[1].tolist()) == (rows, columns)
-
-
-@given(some.integers(1, 40), some.integers(1, 40), some.integers(1, 40), some.integers(1, 40))
-@properties
-def test_no_window_that_fits_is_left_out(height, width, size, stride):
-    assume(size <= min(height, width))
-    expected = [[corner for corner in range(side) if corner % stride == 0 and corner + size <= side]
-                for side in (height, width)]
-    assert [corners.tolist() for corners in window_corners(height, width, size, stride)] == expected
-
-
-@given(pictures, some.data())
-@properties
-def test_covering_touches_the_window_and_nothing_else(picture, data):
-    height, width = picture.shape[:2]
-    size = data.draw(some.integers(1, min(height, width)))
-    row, column = data.draw(some.integers(0, height - size)), data.draw(some.integers(0, width - size))
-    fill = data.draw(some.tuples(*[some.integers(0, 255)] * 3))
-    covered = cover(frozen(picture), row, column, size, colour(fill))
-    for y, x in np.ndindex(height, width):
-        inside = row <= y < row + size and column <= x < column + size
-        assert tuple(covered[y, x]) == (fill if inside else tuple(picture[y, x]))
-
-
-def test_covering_a_picture_written_out_by_hand():
-    picture = frozen(np.zeros((3, 5, 3), dtype=np.uint8))
-    assert cover(picture, 1, 3, 2, colour(9))[:, :, 2].tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 9, 9], [0, 0, 0, 9, 9]]
-
-
-def test_occluding_covers_position_after_position_row_by_row(cnnh, cats):
-    copies = cnnh.occlude(cats[0], 100, stride=60, fill=(1, 2, 3))
-    assert copies.shape == (9, 224, 224, 3) and copies.dtype == np.uint8
-    corners = [(row, column) for row in (0, 60, 120) for column in (0, 60, 120)]
-    for copy, (row, column) in zip(copies, corners):
-        expected = cats[0].copy()
-        expected[row:row + 100, column:column + 100] = 1, 2, 3
-        np.testing.assert_array_equal(copy, expected)
-
-
-@pytest.mark.parametrize("size, count", [(90, 9), (150, 9), (187, 9), (222, 9), (223, 4), (224, 1)])
-def test_occluding_without_a_stride_gives_three_by_three_positions_where_there_is_room(cnnh, cats, size, count):
-    copies = cnnh.occlude(cats[0], size)
-    assert len(copies) == count
-    assert (copies[0][:size, :size] == 128).all() and (copies[-1][224 - size:, 224 - size:] == 128).mean() > 0.97
-
-
-# Silhouettes
-
-MASK = np.array([[1, 0, 0], [1, 1, 0]], dtype=bool)
-
-
-def test_a_silhouette_is_black_on_white():
-    silhouette = blacken(frozen(np.full((2, 3, 3), 77, dtype=np.uint8)), MASK)
-    assert silhouette.dtype == np.uint8 and silhouette.tolist() == [
-        [[0] * 3, [255] * 3, [255] * 3], [[0] * 3, [0] * 3, [255] * 3]]
-
-
-@given(pictures, some.data())
-@properties
-def test_a_silhouette_is_the_mask_and_nothing_of_the_picture(picture, data):
-    mask = data.draw(arrays(bool, picture.shape[:2]))
-    silhouette = blacken(frozen(picture), frozen(mask))
-    for channel in range(3):
-        np.testing.assert_array_equal(silhouette[:, :, channel], np.where(mask, 0, 255))
+@pytest.mark.parametrize("size, stride, fill, corners", [
+    (7, 5, 9, (0, 5, 10)), (7, 5, (1, 2, 3), (0, 5, 10)), (20, 1, np.array([4, 5, 255]), (0,)), (1, 19, 0, (0, 19)),
+    (8, None, 128, (0, 6, 12)), (1, None, 128, (0, 9, 18)), (19, None, 128, (0, 1))])
+def test_occluding_covers_each_position_inside_row_by_row(tiny, size, stride, fill, corners):
+    options, expected = {} if stride is None else {"stride": stride, "fill": fill}, []
+    for top, left in ((top, left) for top in corners for left in corners):
+        expected.append(tiny.load(SQUARE))
+        expected[-1][top:top + size, left:left + size] = fill
+    np.testing.assert_array_equal(tiny.occlude(SQUARE, size, **options), expected)
 
 
 @pytest.mark.parametrize("mask", [
-    MASK, MASK.astype(np.uint8), MASK * 255, MASK * 255.0, MASK.astype(np.int64), MASK.tolist(), torch.tensor(MASK)],
-    ids=["bool", "0 and 1", "0 and 255", "floats", "int64", "list", "tensor"])
-def test_masks_of_every_kind_are_understood(mask):
-    found = as_mask(mask, 2, 3)
-    assert found.dtype == bool and found.tolist() == MASK.tolist()
+    MASK, MASK.astype(np.uint8), MASK * 255, MASK * 255.0, MASK.tolist(), torch.tensor(MASK), Image.fromarray(MASK),
+    MASK & False, MASK | True], ids="bool, 0 and 1, 0 and 255, floats, list, tensor, PIL, none, all".split(", "))
+def test_a_silhouette_is_black_on_white_for_masks_of_every_kind(tiny, mask):
+    silhouette = tiny.silhouette(SQUARE, mask)
+    assert silhouette.dtype == np.uint8
+    np.testing.assert_array_equal(silhouette, np.where(np.asarray(mask), 0, 255)[:, :, None].repeat(3, axis=2))
+    assert tiny.swap_texture(SQUARE, noise(9, 5), mask=mask).shape == (20, 20, 3)
 
 
-def test_a_mask_of_nothing_and_a_mask_of_everything_are_masks():
-    assert not as_mask(np.zeros((2, 3)), 2, 3).any() and as_mask(np.full((2, 3), 255), 2, 3).all()
+@pytest.mark.parametrize("where", ["everywhere", "object", "background"])
+@pytest.mark.parametrize("height, width", [(1, 1), (4, 6), (140, 200)])
+def test_the_texture_goes_where_it_is_asked_for_and_nowhere_else(height, width, where):
+    image = noise(height, width)
+    for skin in (noise(*sides, 1) for sides in ((1, 1), (3, 2), (4, 900), (900, 4), (1500, 2200))):
+        for mask in (np.zeros((height, width), bool), np.ones((height, width), bool), image[:, ::-1, 0] > 99):
+            mask.flags.writeable = False
+            swapped = swap_texture(image, skin, mask, where)
+            kept = {"everywhere": mask & False, "object": ~mask, "background": mask}[where]
+            assert swapped.shape == image.shape and (swapped[kept] == image[kept]).all()
+            assert kept.all() or (swapped != image).any(axis=2)[~kept].mean() > 0.8
 
 
-@pytest.mark.parametrize("mask, sentence", [
-    (MASK.T, r"must have the shape of the picture, \(2, 3\); got \(3, 2\)"),
-    (MASK[:, :, None], r"got \(2, 3, 1\)"),
-    (True, r"got \(\)"),
-    ("mask.png", r"got \(\)"),
-    (MASK * 2, "must hold booleans, or 0 and 255 only; got dtype int64 with other values"),
-    (np.array([[0, 1, 255]] * 2), "must hold booleans, or 0 and 255 only"),
-    (MASK * 0.5, "got dtype float64"),
-    (np.full((2, 3), np.nan), "got dtype float64"),
-    (np.full((2, 3), None), "got dtype object")])
-def test_what_is_no_mask_is_refused(mask, sentence):
-    with pytest.raises(ValueError, match=f"^mask: .*{sentence}"):
-        as_mask(mask, 2, 3)
+def test_the_object_takes_light_and_shade_and_the_background_is_even_and_darker():
+    skin = np.full((7, 5, 3), (100, 60, 20), dtype=np.uint8)
+    flat = swap_texture(GREY, skin, ELLIPSE)
+    assert flat[70, 100].tolist() == [100, 60, 20] and flat[5, 5].tolist() == [60, 36, 12]
+    lit = np.where(COLUMN[:, :, None] < 100, np.uint8(20), np.uint8(250)).repeat(3, axis=2)
+    swapped = swap_texture(lit, skin, ELLIPSE)
+    assert 39 <= swapped[70, 60, 0] < 70 and 140 < swapped[70, 140, 0] <= 180  # 0.4 to 1.8 times the skin
+    assert (swap_texture(lit, skin, ELLIPSE & False) == flat[5, 5]).all() and (swapped[:, :10] == flat[5, 5]).all()
 
 
-def test_a_silhouette_after_a_mask_of_ones_own(cnnh, cats):
-    mask = frozen(np.indices((224, 224))[0] < 50)
-    silhouette = cnnh.silhouette(cats[0], mask)
-    assert (silhouette[:50] == 0).all() and (silhouette[50:] == 255).all() and silhouette.shape == (224, 224, 3)
-    np.testing.assert_array_equal(cnnh.silhouette(cats[0], mask=mask * 255), silhouette)
+@pytest.mark.parametrize("rows, columns, mirrored", [(60, 40, True), (140, 135, False), (900, 1400, False)])
+def test_a_skin_is_enlarged_at_most_one_and_a_half_times_and_tiled_by_mirroring(rows, columns, mirrored):
+    down, right = np.meshgrid(np.linspace(0, 250, rows), np.linspace(0, 250, columns), indexing="ij")
+    whole = swap_texture(GREY, np.rint(np.dstack([down, right, 0 * down])).astype(np.uint8), ELLIPSE | True)
+    for levels, side in ((whole[:, 7, 0].astype(int), rows), (whole[7, :, 1].astype(int), columns)):
+        first = levels[:side * 3 // 2]
+        assert (np.diff(first) >= 0).all() and (first[-1] == 250 or not mirrored)
+        np.testing.assert_array_equal(levels[len(first):2 * len(first)], first[::-1][:len(levels) - len(first)])
 
 
-def test_a_mask_of_another_shape_is_refused(cnnh, cats):
-    with pytest.raises(ValueError, match=r"mask: must have the shape of the picture, \(224, 224\); got \(224, 225\)"):
-        cnnh.silhouette(cats[0], np.zeros((224, 225), dtype=bool))
+def test_a_dark_object_on_white_gets_no_bright_rim():
+    image = Image.fromarray(np.where(ELLIPSE, np.uint8(20), np.uint8(255))).convert("RGB")
+    image = np.array(image.filter(ImageFilter.GaussianBlur(1)))  # its edge is soft, as a photograph's
+    swapped = swap_texture(image, np.full((9, 9, 3), 128, dtype=np.uint8), ELLIPSE, "object")[:, :, 0].astype(float)
+    white = Image.fromarray(ELLIPSE).convert("L")
+    inner, deep = (np.asarray(white.filter(ImageFilter.MinFilter(side))) > 0 for side in (5, 11))
+    assert 120 < swapped[deep].max() < 132 and swapped[inner].max() < swapped[deep].max() + 12  # the skin has 128
 
 
-# Numbers as arguments
-
-@pytest.mark.parametrize("value", [3, np.int8(3), np.uint8(3), np.int64(3), np.uint64(3)])
-def test_whole_numbers_are_pythons_and_numpys(value):
-    found = whole_number("size", value, 3, 3)
-    assert found == 3 and type(found) is int
-
-
-NO_WHOLE_NUMBERS = [True, False, np.True_, 3.0, np.float32(3), "3", None, [3], np.array(3), np.array([3]), 3j, b"3"]
-
-
-@pytest.mark.parametrize("value", NO_WHOLE_NUMBERS, ids=repr)
-def test_what_is_no_whole_number_is_refused_by_type(value):
-    with pytest.raises(TypeError, match=r"^size: must be a whole number from 0 to 9; got .*\.$"):
-        whole_number("size", value, 0, 9)
+@needs_openvino
+@pytest.mark.slow
+def test_cats_in_elephant_hide_are_elephants_and_on_their_own_ground_cats(images):
+    hide, elephants = images / "elephant_skin.png", []
+    for name in BUNDLED:
+        helper = cnn_helper.CNN_Helper(name, device="cpu")
+        dressed = [helper.swap_texture(images / cat, hide) for cat in ("cat.jpg", "tabby.jpg", "chelsea.png")]
+        answer = helper.classify(dressed, helper.swap_texture(images / "cat.jpg", hide, where="object"))
+        elephants += [each[0].index in (101, 385, 386) for each in answer.predictions[:3]]
+        assert min(answer.share([101, 385, 386])[:2]) > 0.4 and max(answer.share("cat")[:3]) < 0.05
+        assert answer.predictions[3][0].index in range(281, 286) and answer.share("elephant")[3] < 0.05
+    assert sum(elephants) >= 8  # of nine
 
 
-@pytest.mark.parametrize("value", [-1, 10, np.int64(-1), 2**70])
-def test_a_whole_number_out_of_range_is_refused_by_value(value):
-    with pytest.raises(ValueError, match=f"^size: must be a whole number from 0 to 9; got {value}"):
-        whole_number("size", value, 0, 9)
+@needs_openvino
+@pytest.mark.filterwarnings("error")
+def test_the_cats_are_found_and_masks_of_nearly_nothing_or_everything_warn(cnnh, cats):
+    masks = [cnnh.foreground(cat) for cat in cats]
+    for number, top, bottom, left, right, inside in (
+            (0, 25, 45, 140, 165, True), (0, 120, 140, 80, 120, True), (0, 40, 60, 12, 18, True),  # head, body, tail
+            (0, 0, 60, 60, 110, False), (0, 110, 145, 0, 25, False),  # the floor, and the flank of a neighbour
+            (1, 65, 90, 82, 95, True), (1, 105, 118, 190, 205, True), (1, 185, 200, 70, 90, True),  # ears, a paw
+            (1, 190, 220, 0, 50, False), (2, 10, 150, 20, 190, True), (2, 160, 224, 200, 224, False)):  # cushion, face
+        share = masks[number][top:bottom, left:right].mean()
+        assert share > 0.85 if inside else share < 0.1, (number, top, left, share)
+    np.testing.assert_array_equal(cnnh.silhouette(cats[0])[:, :, 1] == 0, masks[0])
+    for axis in (0, 1):  # twice as high, and twice as wide
+        assert (find_object(cats[0].repeat(2, axis)) == masks[0].repeat(2, axis)).mean() > 0.98
+    for picture in (0 * GREY, noise(100, 300)):
+        with pytest.warns(UserWarning, match="foreground.*%"):
+            assert not 0.02 <= find_object(picture).mean() <= 0.95
 
 
-@pytest.mark.parametrize("fill, expected", [
-    (0, [0, 0, 0]), (255, [255] * 3), (np.uint8(128), [128] * 3), ((1, 2, 3), [1, 2, 3]), ([1, 2, 3], [1, 2, 3]),
-    (np.array([1, 2, 3]), [1, 2, 3]), (np.array([1, 2, 255], dtype=np.uint8), [1, 2, 255])])
-def test_a_fill_is_a_grey_level_or_a_triple(fill, expected):
-    found = colour(fill)
-    assert found.dtype == np.uint8 and found.tolist() == expected
+def test_a_transparent_background_decides_by_itself(tiny):
+    picture = np.dstack([noise(30, 20), np.pad(np.uint8(255) * MASK, ((5, 5), (0, 0)))])
+    np.testing.assert_array_equal(tiny.foreground(picture), MASK)
 
 
-@pytest.mark.parametrize("fill, error, sentence", [
-    (-1, ValueError, "from 0 to 255; got -1"), (256, ValueError, "from 0 to 255; got 256"),
-    ((1, 2, 300), ValueError, "got 300"), ((1, 2.0, 3), TypeError, "got 2.0"), (0.5, TypeError, "got 0.5"),
-    (True, TypeError, "got True"), ((True, 2, 3), TypeError, "got True"), (np.nan, TypeError, "got nan"),
-    ((1, 2), ValueError, r"a grey level or three of them \(red, green, blue\), 0 to 255; got \(1, 2\)"),
-    ((1, 2, 3, 4), ValueError, "a grey level or three"), ((), ValueError, "a grey level or three"),
-    ("red", ValueError, "a grey level or three .*got 'red'"), (None, ValueError, "a grey level or three .*got None")])
-def test_what_is_no_fill_is_refused(fill, error, sentence):
-    with pytest.raises(error, match=f"^fill: must be .*{sentence}"):
-        colour(fill)
+@needs_openvino
+@pytest.mark.slow
+@pytest.mark.skipif(not BENCHMARK["STAMPS"].is_dir(), reason="needs photographs: apt install tuxpaint-stamps-default")
+def test_photographed_animals_are_cut_out():
+    scores = {"plain": [], "busy": []}
+    for _, kind, picture, truth in BENCHMARK["composites"](224, every=6):
+        mask = find_object(picture)
+        scores[kind].append((mask & truth).sum() / (mask | truth).sum())
+    assert len(scores["busy"]) > 15 and np.mean(scores["plain"]) >= 0.93 and np.mean(scores["busy"]) >= 0.9
 
 
-CALLS = {  # each numeric argument of each method, with its range
-    "grid of shuffle": (lambda c, cat, value: c.shuffle(cat, value), "grid", 1, 224),
-    "seed of shuffle": (lambda c, cat, value: c.shuffle(cat, seed=value), "seed", 0, 2**63 - 1),
-    "size of occlude": (lambda c, cat, value: c.occlude(cat, value, stride=224), "size", 1, 224),
-    "stride of occlude": (lambda c, cat, value: c.occlude(cat, 224, stride=value), "stride", 1, 224),
-    "fill of occlude": (lambda c, cat, value: c.occlude(cat, 224, fill=value), "fill", 0, 255),
-    "size of occlusion_map": (lambda c, cat, value: c.occlusion_map(cat, size=value, stride=224), "size", 1, 224),
-    "stride of occlusion_map": (lambda c, cat, value: c.occlusion_map(cat, size=224, stride=value), "stride", 1, 224),
-    "fill of occlusion_map": (lambda c, cat, value: c.occlusion_map(cat, size=224, fill=value), "fill", 0, 255),
-    "target of occlusion_map": (lambda c, cat, value: c.occlusion_map(cat, value, size=224), "target", 0, 999),
-    "topk of classify": (lambda c, cat, value: c.classify(cat, topk=value), "topk", 1, 1000),
-}
-REFUSING = CALLS | {  # too slow to be called with what they allow
-    "steps of swap_texture": (lambda c, cat, value: c.swap_texture(cat, cat, steps=value), "steps", 1, 10_000),
-    "seed of swap_texture": (lambda c, cat, value: c.swap_texture(cat, cat, steps=1, seed=value), "seed", 0, 2**63 - 1),
-}
+def test_the_network_is_read_once_for_all_threads_and_without_it_ones_own_mask_works(cats, monkeypatch, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    fresh = runpy.run_path(cnn_helper.__file__)["find_object"].__globals__  # the module, before it has loaded a network
+    helper, damaged = channel_helper(fresh["CNN_Helper"]), tmp_path / "damaged.onnx"
+    damaged.write_bytes(cnn_helper.U2NETP.read_bytes()[:10_000])
+    for place, name, value in (
+            (sys.modules, "openvino", None), (fresh, "U2NETP", tmp_path / "none.onnx"), (fresh, "U2NETP", damaged)):
+        with monkeypatch.context() as lacking, pytest.raises(FileNotFoundError) as caught:
+            lacking.setitem(place, name, value)
+            assert (helper.silhouette(SQUARE, MASK)[MASK] == 0).all()
+            helper.foreground(SQUARE)
+        caught.match("^foreground: (?=.*pip install openvino)(?=.*[.]onnx)(?=.*mask)")
+    read, files = openvino.Core.read_model, []
+    monkeypatch.setattr(openvino.Core, "read_model", lambda *given: files.append(given) or read(*given))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fresh["find_object"], cats * 2))
+    assert len(files) == 1
+    np.testing.assert_array_equal(together, [find_object(cat) for cat in cats] * 2)
 
 
-@pytest.mark.parametrize("call, name, low, high", CALLS.values(), ids=CALLS)
-def test_numbers_at_both_ends_of_the_range_are_taken_numpys_too(cnnh, cats, call, name, low, high):
-    for value in (low, high, np.int64(low), np.int64(high)):
-        assert call(cnnh, cats[0], value) is not None
+@pytest.mark.parametrize("target, indices", [
+    (285, [285]), (np.int64(285), [285]), ("  egyptian CAT ", [285]), (Prediction(285, "Egyptian cat", 0.5), [285]),
+    ("tiger", [292]), ("cat", range(281, 287)), ("Elephant", [385, 386]), ("car", [436, 511, 817]),
+    ("dog", sorted({*range(152, 269)} - {192, 204, 227, 242, 251, 258, 260, 264})), ([285, 281], [281, 285]),
+    (("tabby", np.int64(282), Prediction(285, "", 0.5)), [281, 282, 285]), (np.array([281, 282]), [281, 282]),
+    (["elephant", 101], [101, 385, 386]), (["cat", 285], range(281, 287)), (Prediction((1, 2), "", 0.5), [1, 2])],
+    ids=lambda value: str(value)[:30])
+def test_a_target_is_one_class_or_several_added(cnnh, cats, target, indices):
+    indices, answer = list(indices), cnnh.classify(cats[0], cats[1], target=target)
+    expected = cnnh.probabilities(cats[:2])[:, indices].sum(axis=1)
+    assert [sorted(np.atleast_1d(each.index)) for each in answer.followed] == [indices, indices]
+    assert [each.probability for each in answer.followed] == pytest.approx(expected, abs=1e-5)
+    assert answer.share(target) == pytest.approx(expected, abs=1e-5)
+    assert answer.unchanged == (answer.predictions[1][0].index in indices,)
 
 
-@pytest.mark.parametrize("call, name, low, high", REFUSING.values(), ids=REFUSING)
-def test_numbers_out_of_range_are_refused_with_the_range(cnnh, cats, call, name, low, high):
-    for value in (low - 1, high + 1, -(10**30)):
-        with pytest.raises(ValueError, match=f"^{name}: .*from {low} to {high}.*got {value}"):
-            call(cnnh, cats[0], value)
+@pytest.mark.parametrize("target, sentence", [
+    ("labrador", "(?!.*(library|radiator|radio).*Labrador).*Labrador retriever"), ("Egyptain cat", "Egyptian cat"),
+    ("egyptian_cat", "Egyptian cat"), ("zebre", "zebra"), ("", "''"), ("crane", "134.*517"), ("maillot", "638.*639"),
+    ("Cardigan", "264.*474"), (285.0, "999.*285.0"), (b"crane", "999"), (True, "999.*True"), ([], r"\[\]"),
+    ([285, True], "999.*True"), (-1, "999.*-1"), ([285, 1000], "999.*1000"), (Prediction(1000, "", 0.5), "999.*1000")])
+def test_what_is_no_target_is_refused(cnnh, cats, target, sentence):
+    for ask in (cnnh.classify, cnnh.occlusion_map):
+        with pytest.raises((ValueError, TypeError), match=f"^target: .*{sentence}"):
+            ask(cats[0], target=target)
 
 
-@pytest.mark.parametrize("call, name, low, high", REFUSING.values(), ids=REFUSING)
-def test_what_is_no_whole_number_is_refused_with_the_range(cnnh, cats, call, name, low, high):
-    for value in (True, np.False_, float(low), np.float64(high)):
-        with pytest.raises(TypeError, match=f"^{name}: .*from {low} to {high}.*got "):
-            call(cnnh, cats[0], value)
+def test_probabilities_are_added_as_computed_by_hand_and_ones_own_labels_count(tiny):
+    colours = [np.full((20, 20, 3), colour, dtype=np.uint8) for colour in ((255, 85, 0), (0, 85, 255), (85, 255, 0))]
+    answer = tiny.classify(colours, target=["red", 2])  # the channels weigh 4, 2, 1; then 1, 2, 4; then 2, 4, 1
+    assert [each.probability for each in answer.followed] == pytest.approx([5 / 7, 5 / 7, 3 / 7], abs=1e-5)
+    assert answer.unchanged == (True, False) and tiny.classify(colours).unchanged == (False, False)
+    assert answer.share("green") == pytest.approx((2 / 7, 2 / 7, 4 / 7), abs=1e-5)
+    blue = tiny.occlusion_map(colours[0], ["red", "blue"], size=20, stride=20, fill=(0, 0, 255))
+    assert blue.probabilities == pytest.approx(np.array([[5 / 6]]), abs=1e-5)  # of 1, 1, 4
+    helper = channel_helper(categories=["cat", "crane", "crane"])
+    assert helper.classify(colours, target="CAT").followed[0].index == 0
+    for target, sentence in (("crane", "1.*2"), ("dog", "dog")):
+        with pytest.raises(ValueError, match=f"^target: .*{sentence}"):
+            helper.classify(colours, target=target)
 
 
-def test_the_pictures_given_to_the_methods_are_left_as_they_are(cnnh, wide):
-    picture = wide.copy()
-    cnnh.shuffle(picture), cnnh.occlude(picture), cnnh.silhouette(picture, np.ones((224, 224), dtype=bool))
-    np.testing.assert_array_equal(picture, wide)
+@pytest.mark.parametrize("method, name, low, high, others", [
+    ("shuffle", "grid", 1, 20, {}), ("shuffle", "seed", 0, 2**63 - 1, {}), ("classify", "topk", 1, 5, {}),
+    ("classify", "target", 0, 2, {}), ("occlude", "size", 1, 20, {}), ("occlude", "stride", 1, 20, dict(size=9)),
+    ("occlude", "fill", 0, 255, dict(size=9)), ("occlusion_map", "size", 1, 20, {}),
+    ("occlusion_map", "stride", 1, 20, dict(size=9)), ("occlusion_map", "fill", 0, 255, dict(size=9)),
+    ("occlusion_map", "target", 0, 2, dict(size=9)), ("shuffle_curve", "grids", 1, 20, dict(seeds=[0])),
+    ("shuffle_curve", "seeds", 0, 2**63 - 1, dict(grids=[2])), ("occlusion_curve", "sizes", 1, 20, {}),
+    ("occlusion_curve", "stride", 1, 20, dict(sizes=[9]))])
+def test_whole_numbers_in_range_are_taken_and_others_are_refused(tiny, method, name, low, high, others):
+    def call(value):
+        value = [value] if name in ("grids", "seeds", "sizes") else value
+        return getattr(tiny, method)(SQUARE, **{name: value}, **others)
+
+    assert all(call(value) is not None for value in (low, high, np.int64(low), np.int64(high)))
+    for value in (low - 1, high + 1, -(10**30), True, np.False_, float(low), np.float64(low)):
+        kind = ValueError if type(value) is int else TypeError
+        with pytest.raises(kind, match=f"^{name}?: .*{low}.*{high}.*{value}"):
+            call(value)
 
 
-def test_a_picture_of_the_networks_size_is_left_as_it_is(cnnh, cats):
-    assert not cats[0].flags.writeable  # so that writing to it would have raised
-    for result in (cnnh.load(cats[0]), cnnh.shuffle(cats[0], 1), cnnh.occlude(cats[0], 1, stride=224)):
-        assert result.flags.writeable and not np.shares_memory(result, cats[0])
-
-
-# The class to watch
-
-EGYPTIAN_CAT = 285
-
-
-@pytest.mark.parametrize("target", [
-    EGYPTIAN_CAT, np.int64(EGYPTIAN_CAT), "Egyptian cat", "egyptian CAT", "  Egyptian cat ",
-    Prediction(EGYPTIAN_CAT, "Egyptian cat", 0.5)], ids=repr)
-def test_a_target_is_an_index_a_label_or_a_prediction(cnnh, target):
-    assert cnnh._target_index(target) == EGYPTIAN_CAT
-
-
-@pytest.mark.parametrize("label, classes", [("crane", "0 (crane), 2 (crane)"), ("CRANE", "0 (crane), 2 (crane)"), ("Maillot", "3 (maillot), 4 (maillot)")])
-def test_a_label_of_two_classes_asks_which(label, classes):
-    """Which of ImageNet's labels occur twice depends on torchvision's version, so the network here is our own."""
-    five = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 5))
-    labels = ["crane", "cat", "crane", "maillot", "maillot"]
-    helper = cnn_helper.CNN_Helper(five, categories=labels, size=20, device="cpu")
-    sentence = f"target: {label!r} may mean {classes}; give one of these numbers."
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        helper._target_index(label)
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        helper.occlusion_map(np.zeros((20, 20, 3), dtype=np.uint8), label, size=10, stride=10)
-    assert helper._target_index("CAT") == 1
-
-
-def test_labels_that_differ_only_in_capitals_ask_which(cnnh):
-    with pytest.raises(ValueError, match=r"target: 'cardigan' may mean 264 \(Cardigan\), 474 \(cardigan\); give one of"):
-        cnnh._target_index("cardigan")  # a dog, and a garment
-
-
-@pytest.mark.parametrize("label, classes", [("crane", (134, 517)), ("maillot", (638, 639))])
-def test_imagenets_names_of_two_classes_ask_which(cnnh, label, classes):
-    with pytest.raises(ValueError, match=rf"may mean {classes[0]} \({label}.*{classes[1]} \({label}"):
-        cnnh._target_index(label)
-    assert cnnh._target_index("tiger") == 292  # though there are tiger cats, beetles and sharks
-
-
-@pytest.mark.parametrize("label, sentence", [
-    ("Egyptain cat", "there is no class 'Egyptain cat'. Did you mean egyptian cat"),
-    ("egyptian_cat", "Did you mean egyptian cat"),
-    ("zebre", "Did you mean zebra"),
-    ("qqqqq", r"there is no class 'qqqqq'\.$"),
-    ("", r"there is no class ''\.$")])
-def test_a_label_that_does_not_exist_suggests_near_ones(cnnh, label, sentence):
-    with pytest.raises(ValueError, match=f"^target: .*{sentence}"):
-        cnnh._target_index(label)
-
-
-@pytest.mark.parametrize("target", [[285], ("Egyptian cat",), 285.0, b"crane", True])
-def test_a_target_of_no_known_type_is_refused(cnnh, target):
-    with pytest.raises(TypeError, match="^target: .*from 0 to 999; got "):
-        cnnh._target_index(target)
-
-
-def test_a_target_of_another_network_is_refused_by_its_index(cnnh, cats):
-    with pytest.raises(ValueError, match="^target: must be a whole number from 0 to 999; got 1000"):
-        cnnh.occlusion_map(cats[0], Prediction(1000, "class 1000", 0.5))
-
-
-# Several pictures
-
-def test_one_picture_several_and_an_array_of_them_get_the_same_answers(cnnh, cats):
-    together = cnnh.probabilities(cats)
-    mixed = [torch.tensor(cats[0]).permute(2, 0, 1), Image.fromarray(cats[1]), cats[2]]
-    for several in (tuple(cats), np.stack(cats), torch.tensor(np.stack(cats)).permute(0, 3, 1, 2), mixed):
-        np.testing.assert_allclose(cnnh.probabilities(several), together, atol=1e-6)
-    for cat, row in zip(cats, together):
-        np.testing.assert_allclose(cnnh.probabilities(cat)[0], row, atol=1e-5)
-
-
-def test_a_skin_nearly_as_large_as_the_square_fills_it_without_a_mirror():
-    skin = torch.linspace(0, 1, 200).view(1, 1, 1, 200).expand(1, 3, 160, 200)  # brighter to the right
-    filled = cnn_helper.tile_mirrored(skin, 224)
-    assert filled.shape == (1, 3, 224, 224)
-    assert (filled.diff(dim=3) >= -1e-6).all()
-
-
-def test_a_small_skin_is_mirrored_and_not_blown_up():
-    skin = torch.linspace(0, 1, 60).view(1, 1, 60, 1).expand(1, 3, 60, 40)  # brighter downwards; 60 x 40 gives 90 x 60
-    filled = cnn_helper.tile_mirrored(skin, 224)
-    torch.testing.assert_close(filled[:, :, :90], filled[:, :, 90:180].flip(2))
-    torch.testing.assert_close(filled[:, :, :44], filled[:, :, 180:])
-    assert (filled[:, :, :90].diff(dim=2) >= -1e-6).all()
+@pytest.mark.parametrize("method, others, name, values, sentence", [
+    ("silhouette", {}, "mask", (MASK[:, :19], MASK[:, :, None], True, "mask.png"), ""),
+    ("silhouette", {}, "mask", (MASK * 2, MASK * 254 + 1, MASK * 0.5, MASK * np.nan), ""),
+    ("swap_texture", dict(skin=GREY), "mask", (MASK[:19], MASK * 2), ""),
+    ("swap_texture", dict(skin=GREY, mask=MASK), "where", ("Object", "", None), "everywhere.*object.*background"),
+    ("occlude", dict(size=9), "fill", ("red", None, (1, 2), (1, 2, 3, 4), (1, 2.0, 3), (1, 2, 300), ()), "255")])
+def test_what_is_no_mask_no_place_and_no_colour_is_refused(tiny, method, others, name, values, sentence):
+    for value in values:
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: .*{sentence}"):
+            getattr(tiny, method)(SQUARE, **others, **{name: value})
