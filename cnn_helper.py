@@ -35,7 +35,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image, ImageFilter, ImageOps
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 def whole_number(name, value, low, high):
@@ -77,9 +77,7 @@ def open_picture(source):
             raise FileNotFoundError(f"image: there is no file {str(name)[:300]} (in {Path.cwd()}).")
         source = source.read_bytes()
     elif hasattr(source, "read"):
-        if source.seekable():  # a pipe is not
-            source.seek(0)
-        name, source = getattr(source, "name", name), source.read()
+        name = getattr(source, "name", "the open file")
     elif not isinstance(source, (Image.Image, bytes, bytearray, memoryview)):
         raise TypeError(f"image: got {type(source).__name__}; allowed are an array, a tensor, a "
                         "PIL image, a path, bytes, an open file or an http(s) address.")
@@ -105,8 +103,14 @@ def download(address):
 
 
 def decode(source, name):
-    """A PIL image or a file's bytes as an upright PIL image, RGB or RGBA."""
+    """A PIL image, an open file or its bytes as an upright PIL image, RGB or RGBA."""
     try:
+        if hasattr(source, "read"):
+            if source.seekable():  # a pipe is not
+                source.seek(0)
+            source = source.read()
+        if isinstance(source, str):
+            raise ValueError('it is open as text: use mode "rb"')
         if not isinstance(source, Image.Image):
             if bytes(source[4:12]) in HEIC:
                 importlib.import_module("pillow_heif").register_heif_opener()
@@ -247,14 +251,13 @@ def import_openvino():
 
 @functools.lru_cache(maxsize=1)
 def compile_u2netp():
-    """U²-Net-p by OpenVINO, (2, 3, 320, 320) to (2, 1, 320, 320) in 0..1."""
+    """U²-Net-p by OpenVINO, (1, 3, 320, 320) to (1, 1, 320, 320) in 0..1."""
     try:
         core = import_openvino().Core()
         model = core.read_model(U2NETP)
     except (ImportError, RuntimeError):
         raise FileNotFoundError(f"foreground: needs pip install openvino, and the file {U2NETP}; "
                                 "a mask of your own works without.") from None
-    model.reshape([2, 3, 320, 320])
     return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
@@ -276,7 +279,7 @@ def find_object(image):
     views = image, np.pad(image[:, ::-1], ((top, top), (left, left), (0, 0)), mode="edge")
     batch = np.float32([resized(view, 320, 320) for view in views]) / 255
     batch = (batch - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    answers = request.infer([batch.transpose(0, 3, 1, 2)])[0][:, 0]
+    answers = [request.infer([each.transpose(2, 0, 1)[None]])[0][0, 0].copy() for each in batch]
     plain, mirrored = (resized(each, *view.shape[:2]) for each, view in zip(answers, views))
     mask = (plain + mirrored[top:top + height, left:left + width][:, ::-1]) / 2 > 0.4
     if not 0.02 <= mask.mean() <= 0.95:
@@ -470,8 +473,8 @@ class Classification(Shown):
 
     @property
     def description(self):
-        lines = [f"{title or 'picture'}: {', '.join(map(str, answer))}; {' '.join(note)}"
-                 for _, title, note, _, answer in self.panels()]
+        lines = [f"{title or f'picture {number}'}: {', '.join(map(str, answer))}; {' '.join(note)}"
+                 for number, (_, title, note, _, answer) in enumerate(self.panels(), 1)]
         return ". ".join(line.rstrip("; ") for line in lines) + "."
 
     def _draw(self):
@@ -501,7 +504,8 @@ def draw_panels(panels, columns, summary=""):
             axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
                                      edgecolor=hue, linewidth=6, linestyle=dash))
         upper += titles if beside else titles + side + 0.05
-        add_row(figure, left, upper, *note, points, cell - 0.2 if beside else side)
+        label = note[0][0] if columns == 5 and number else note[0]  # a tick or a cross will do
+        add_row(figure, left, upper, label, note[1], points, cell - 0.2 if beside else side)
         left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
         draw_answer(figure, answer, left, upper + notes, width, step, points, hue)
     return figure
@@ -875,7 +879,7 @@ def own_network(module, categories, size, mean, std, device):
         raise ValueError(f"model: {doing} It said: {error}") from None
     shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))
     if len(shape) != 2 or shape[0] != 3 or shape[1] < 2 or dtype != torch.float32:
-        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with float logits (N, classes) "
+        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with floats (N, classes) "
                          f"of two classes or more; for three pictures it gave {dtype} {shape}.")
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn("model: its answers are probabilities already, and get a softmax once more; "
@@ -998,6 +1002,24 @@ def compile_engine(network, device):
     return plain, "torch"
 
 
+class StatusLine:
+    """Where tqdm writes to in a notebook: one line, rewritten in place, and empty at the end."""
+
+    handle = None
+
+    def write(self, text):
+        from IPython.display import display
+
+        line = {"text/plain": text.strip()}
+        if self.handle:
+            self.handle.update(line, raw=True)
+        elif text.strip():
+            self.handle = display(line, raw=True, display_id=True)
+
+    def flush(self):
+        """Nothing is held back."""
+
+
 # ---- 5. The helper ----
 
 
@@ -1047,7 +1069,9 @@ class CNN_Helper:
 
     def answers(self, pictures, total=None):
         """Probabilities (N, classes) for an iterable of pictures (S, S, 3)."""
-        with tqdm(pictures, total=total, unit=" pictures", delay=2, leave=False) as steps:
+        total = len(pictures) if hasattr(pictures, "__len__") else total
+        file = StatusLine() if "ipykernel" in sys.modules else None  # stderr would stay, in red
+        with tqdm(pictures, total=total, delay=2, leave=False, file=file) as steps:
             rows = self._ask(steps)
         rows = np.array(rows, dtype=np.float32).reshape(len(rows), len(self.categories))
         if np.isnan(rows).any():
@@ -1217,7 +1241,7 @@ class CNN_Helper:
         Of 16 categories, the network decides for the one with the highest mean probability over its
         classes (Geirhos et al. 2018, arXiv 1808.08750).
         """
-        return Accuracy(self.network.name, *self._decide(folder, "(NAME)/[^/]+()", "CATEGORY/NAME"))
+        return Accuracy(self.network.name, *self._decide(folder, "(NAME)/.+()", "CATEGORY/NAME"))
 
     def shape_bias(self, folder):
         """Whether the network decides by shape or by texture: a ShapeBias.
@@ -1237,7 +1261,7 @@ class CNN_Helper:
 
         def pictures():
             for path in sorted(folder.rglob("*.*")):
-                found = pattern.fullmatch(path.relative_to(folder).as_posix())
+                found = pattern.fullmatch(path.relative_to(folder).as_posix().lower())
                 if found and found[1] != found[2]:
                     try:
                         picture = self.load(path)
@@ -1406,7 +1430,7 @@ class Explorer:
 
     def point(self, _, message, buffers):
         """Move the square to a place in 0..1, or by an arrow key."""
-        if message in STEPS:
+        if isinstance(message, str):
             message = [place + step / 28 for place, step in zip(self.place, STEPS[message])]
         self.place = [min(max(place, 0), 1) for place in message]
         if self.controls["experiment"].value == "occlusion map":
@@ -1491,4 +1515,4 @@ class Explorer:
 
         # A page without widgets shows the first, a still figure; the live stage removes it.
         display(HTML(f'<div id="{self.stage.still}">{self.result._repr_html_()}</div>'))
-        display(self.box)
+        display({**self.box._repr_mimebundle_(), "text/plain": ""}, raw=True)

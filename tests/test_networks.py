@@ -1,15 +1,35 @@
-"""Networks: the bundled ones, torchvision's, and a module of one's own; answers against plain PyTorch."""
+"""Networks: the bundled ones, torchvision's, and modules of one's own; answers against plain PyTorch."""
 
+import functools
 import hashlib
-import urllib.error
+import os
+import re
+import shutil
+import threading
+import urllib.request
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torchvision
+import torchvision.models as models
+from torch.nn import BatchNorm2d, Conv2d, Dropout, Flatten, Identity, LazyLinear, Linear, Sequential
+from torch.nn.utils import prune, weight_norm
 
 import cnn_helper
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:A new version of MNAS", "ignore:The .grad attribute", "ignore::FutureWarning", "ignore::DeprecationWarning")
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+V1, V2, SWAG = "IMAGENET1K_V1", "IMAGENET1K_V2", "IMAGENET1K_SWAG_E2E_V1"
+AUXILIARY = {"aux_logits": True, "transform_input": True, "init_weights": False}
+SMALL = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 16}  # for vision transformers
+SETTINGS = (torch.get_default_dtype, torch.get_default_device, torch.get_float32_matmul_precision,
+            torch.is_grad_enabled, torch.is_inference_mode_enabled, lambda: torch.is_autocast_enabled("cpu"))
+PICTURES = [np.random.default_rng(top).integers(0, top, (20, 20, 3), dtype=np.uint8) for top in (256, 120, 30)]
 
 
 def plain_probabilities(network, images):
@@ -17,11 +37,9 @@ def plain_probabilities(network, images):
     rows = []
     for image in images:
         channels = [(image[:, :, c] / 255.0 - network.mean[c]) / network.std[c] for c in range(3)]
-        batch = torch.tensor(np.stack(channels)[None], dtype=torch.float32)
         with torch.no_grad():
-            logits = network.module.cpu()(batch)[0].double()
-        exponentials = torch.exp(logits - logits.max())
-        rows.append((exponentials / exponentials.sum()).numpy())
+            logits = network.module.cpu()(torch.tensor(np.stack(channels)[None], dtype=torch.float32))[0].double()
+        rows.append((torch.exp(logits - logits.max()) / torch.exp(logits - logits.max()).sum()).numpy())
     return np.array(rows)
 
 
@@ -32,39 +50,160 @@ class ChannelMeans(torch.nn.Module):
         return 10 * batch.mean(dim=(2, 3))
 
 
-def channel_helper(**more):
-    settings = dict(categories=["red", "green", "blue"], size=20, mean=(0, 0, 0), std=(1, 1, 1), device="cpu")
-    return cnn_helper.CNN_Helper(ChannelMeans(), **(settings | more))
+class Then(torch.nn.Module):
+    """A module, by default `ChannelMeans`, whose output goes through a function; it counts its runs, keeps the last."""
+
+    def __init__(self, function, module=None):
+        super().__init__()
+        self.function, self.module, self.runs = function, module or ChannelMeans(), torch.zeros(1)
+
+    def forward(self, batch):
+        self.runs += 1
+        self.kept = self.module(batch)
+        return self.function(self.kept)
 
 
-def test_probabilities_equal_a_plain_forward_pass(cnnh, cats):
-    expected = plain_probabilities(cnnh.network, cats)
-    answer = cnnh.probabilities(cats)
-    assert answer.dtype == np.float32 and answer.shape == (len(cats), 1000)
-    np.testing.assert_allclose(answer, expected, atol=1e-4)
-    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+own_helper = functools.partial(cnn_helper.CNN_Helper, size=20, device="cpu", **PLAIN)
+channel_helper = functools.partial(own_helper, ChannelMeans(), categories=["red", "green", "blue"])
 
 
-def test_many_pictures_get_the_same_answers_as_each_alone(cnnh, cats):
-    many = [cats[number % 3] for number in range(2 * cnn_helper.BATCH[cnnh.engine] + 1)]
-    alone = np.concatenate([cnnh.probabilities(cat) for cat in cats])
-    np.testing.assert_allclose(cnnh.probabilities(many), alone[np.arange(len(many)) % 3], atol=1e-5)
+def small_network(size=20):
+    """Five classes, random weights, and answers that depend on where things are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Sequential(Conv2d(3, 6, 3), BatchNorm2d(6), torch.nn.ReLU(), Dropout(), Conv2d(6, 4, 3, 2), Flatten(),
+                          Linear(4 * ((size - 3) // 2) ** 2, 5))
 
 
-def test_no_picture_gets_no_answer(cnnh):
-    assert cnnh.probabilities([]).shape == (0, 1000)
+@pytest.mark.parametrize("name, size", [
+    ("efficientnet_lite0", 224), ("EfficientNet-Lite1", 240), ("efficientnet_lite2", 260)])
+def test_bundled_networks_answer_as_a_plain_forward_pass(name, size, images, capfd):
+    random_state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        helper = cnn_helper.CNN_Helper(name, device="cpu")
+        cats = [helper.load(images / file) for file in ("cat.jpg", "tabby.jpg", "chelsea.png")]
+        answer = helper.probabilities(cats * 3)
+    assert helper.size == size and capfd.readouterr() == ("", "") and torch.equal(torch.get_rng_state(), random_state)
+    assert answer.dtype == np.float32 and helper.probabilities([]).shape == (0, 1000)
+    np.testing.assert_allclose(answer, np.tile(plain_probabilities(helper.network, cats), (3, 1)), atol=1e-5)
+    assert helper.categories[answer[0].argmax()] == "Egyptian cat" and answer[0].max() > 0.7
 
 
-@pytest.mark.parametrize("name, size", [("efficientnet_lite1", 240), ("efficientnet_lite2", 260)])
-def test_the_other_bundled_networks_know_a_cat(name, size, images):
-    helper = cnn_helper.CNN_Helper(name, device="cpu")
-    top = helper.classify(images / "cat.jpg").predictions[0][0]
-    assert helper.size == size
-    assert top.label == "Egyptian cat" and top.probability > 0.7
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty folder for torch.hub's cache; no network; no OpenVINO, as large networks take long to compile."""
+    ask = urllib.request.urlopen
+    monkeypatch.setattr("torch.hub.urlopen", lambda request: ask(request.full_url.replace("https:", "closed:")))
+    monkeypatch.setitem(cnn_helper.sys.modules, "openvino", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    yield tmp_path / "hub" / "checkpoints"
+    shutil.rmtree(tmp_path)
 
 
-def test_a_bundled_name_may_be_written_with_hyphens(images):
-    assert cnn_helper.CNN_Helper("EfficientNet-Lite0", device="cpu").network.name == "efficientnet_lite0"
+def published(name, **settings):
+    """A torchvision network with random weights, logits of deviation 3; its state with the published file's keys."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        module, size = models.get_model(name, **settings).eval(), settings.get("image_size", 224)
+        if name.startswith("mnasnet"):  # before version 2 the stem had one size for all widths
+            module._load_from_state_dict({}, "", {"version": 1}, False, [], [], [])
+        last = list(module.eval().parameters())[-2].normal_()
+        last *= 3 / module(torch.randn(1, 3, size, size)).std()
+    old_keys = {"dense": [(r"(denselayer\d+\.(?:norm|relu|conv))([12])", r"\1.\2")],
+                "vit_b": [(r"mlp\.0", "mlp.linear_1"), (r"mlp\.3", "mlp.linear_2")]}
+    state = module.state_dict()
+    for new, old in old_keys.get(name[:5], []):
+        state = {re.sub(new, old, key): value for key, value in state.items() if "num_batches" not in key}
+    return module, state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, weights, taken, size, settings", [
+    ("densenet121", V1, V1, 224, {}), ("mnasnet0_5", V1, V1, 224, {}), ("maxvit_t", V1, V1, 224, {}),
+    ("googlenet", V1, V1, 224, AUXILIARY), ("inception_v3", V1, V1, 299, AUXILIARY), ("swin_v2_t", V1, V1, 256, {}),
+    ("vit_b_16", SWAG, SWAG, 384, {"image_size": 384}), ("vit_h_14", None, SWAG, 518, {"image_size": 518}),
+    ("mobilenet_v2", None, V1, 224, {}), ("mobilenet_v2", f"MobileNet_V2_Weights.{V2}", V2, 224, {}),
+    ("efficientnet_b1", V2, V2, 240, {}), ("mobilenet_v2", models.MobileNet_V2_Weights.IMAGENET1K_V2, V2, 224, {}),
+])
+def test_torchvisions_networks_load_as_published(name, weights, taken, size, settings, hub, images, monkeypatch):
+    build = models.vision_transformer._vision_transformer
+    monkeypatch.setattr(models.vision_transformer, "_vision_transformer", lambda **more: build(**(more | SMALL)))
+    module, state = published(name, **settings)
+    entry = models.get_model_weights(name)[taken]
+    torch.save(state, hub / Path(entry.url).name)
+    random_state, environment = torch.get_rng_state(), dict(os.environ)
+    helper = cnn_helper.CNN_Helper(name, weights=weights, device="cpu")
+    assert torch.equal(torch.get_rng_state(), random_state) and dict(os.environ) == environment
+    assert "get_state_dict" not in vars(entry) and entry.get_state_dict(progress=False).keys() == state.keys()
+    picture = helper.load(images / "tabby.jpg")
+    assert picture.shape == (size, size, 3) and (taken in repr(helper)) == (taken != V1)
+    expected = plain_probabilities(SimpleNamespace(module=module, **IMAGENET), [picture])
+    np.testing.assert_allclose(helper.probabilities(picture), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121", "mnasnet0_5"])
+@pytest.mark.parametrize("kind", ["text", "empty", "cut", "code", "another's", "wrapped", "list", "tensor"])
+def test_a_file_that_cannot_be_read_is_damaged_and_another_networks_is_not(kind, name, hub):
+    path = hub / Path(models.get_model_weights(name).IMAGENET1K_V1.url).name
+    code = type("Code", (), {"__reduce__": lambda self: (os.remove, (str(path),))})  # unpickled, it deletes the file
+    state = Linear(3, 3).state_dict()
+    strange = {"code": code(), "wrapped": {"state_dict": state}, "list": [1], "tensor": torch.ones(1)}
+    torch.save(strange.get(kind, state), path)
+    content = {"text": b"<html>not found", "empty": b"", "cut": path.read_bytes()[:500]}.get(kind, path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^weights: .*{path.name}") as caught:
+        cnn_helper.CNN_Helper(name)
+    assert ("damaged" in str(caught.value)) == (kind in ("text", "empty", "cut", "code"))
+    assert path.read_bytes() == content
+
+
+def test_a_download_is_checked_and_cached(hub, monkeypatch, tmp_path):
+    """torchvision's real download path, its address pointed at a file that this test wrote."""
+    with pytest.raises(FileNotFoundError, match="pytorch.org/models/squeezenet.*unknown url type.*efficientnet_lite0"):
+        cnn_helper.CNN_Helper("squeezenet1_1")
+    module, state = published("squeezenet1_1")
+    torch.save(state, tmp_path / "file")
+    digest = hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()[:8]
+    addresses = [shutil.copy(tmp_path / "file", tmp_path / f"file-{end}.pth").as_uri() for end in ("00000000", digest)]
+    monkeypatch.setattr(models.SqueezeNet1_1_Weights, "url", property(lambda self: addresses[0]))
+    with pytest.raises(FileNotFoundError, match="^weights: .*hash"):
+        cnn_helper.CNN_Helper("squeezenet1_1")
+    addresses.pop(0)
+    helper = cnn_helper.CNN_Helper("squeezenet1_1", device="cpu")
+    assert torch.equal(helper.network.module.classifier[1].weight, module.classifier[1].weight)
+    assert [path.name for path in hub.iterdir()] == [f"file-{digest}.pth"]
+
+
+@pytest.mark.parametrize("model, settings, words", [
+    ("resnet51", {}, "^model: .*'resnet51'.*resnet50.*efficientnet_lite0"), (None, {}, "^model: .*NoneType"),
+    (ChannelMeans, {}, "^model: "), (ChannelMeans(), {"weights": V1}, "^weights: "),
+    ("efficientnet_lite0", {"weights": V1}, "^weights: "), ("resnet50", {"weights": 2}, f"^weights: .*{V1}, {V2}"),
+    ("resnet50", {"weights": models.ResNet101_Weights.IMAGENET1K_V2}, f"^weights: .*{V1}, {V2}"),
+    ("resnet50", {"weights": f"ResNet101_Weights.{V2}"}, f"^weights: .*{V1}, {V2}"),
+    ("resnet18", {"categories": ["a"]}, "categories.*resnet18"), ("resnet18", {"mean": (0, 0, 0)}, "mean.*resnet18"),
+    ("efficientnet_lite0", {"size": 300}, "size.*lite0"), ("efficientnet_lite0", {"std": (1, 1, 1)}, "std.*lite0"),
+    (Conv2d(1, 4, 3), {}, "^model: .*3, 224, 224"), (Sequential(Flatten(), Linear(3072, 10)), {}, "^model: .*size"),
+    (Conv2d(3, 4, 3), {}, "^model: .*classes"), (Sequential(ChannelMeans(), Linear(3, 1)), {}, "^model: .*two"),
+    (Then(lambda means: means[0]), {}, "^model: .*classes"), (Then(lambda means: means.long()), {}, "^model: .*int64"),
+    (Then(lambda means: {"logits": means}), {}, "^model: .*dict"), (Then(lambda means: (means,)), {}, "^model: .*tup"),
+    (Then(lambda means: means * np.nan), {}, "^model: .*NaN"), (Then(threading.Lock()), {}, "^model: .*lock"),
+])
+def test_what_is_no_usable_network_is_refused_in_a_sentence(model, settings, words, hub):
+    with pytest.raises(TypeError if model in (None, ChannelMeans) else ValueError, match=words):
+        cnn_helper.CNN_Helper(model, **settings)
+
+
+@pytest.mark.parametrize("name, values", [
+    ("categories", [["red", "green"], {"red", "green", "blue"}, {1: "r", 2: "g", 3: "b"}, {"r": 0, "g": 0, "b": 1}]),
+    ("mean", [(0.5,), 0.5, "grey", (0, 0, np.nan)]), ("std", [(1, 1), (0, 1, 1), (1, 1, -1)]),
+    ("size", [0, 20.0, "large"]), ("device", ["abacus", "xla", "meta", 7.5]),
+])
+def test_an_argument_that_does_not_fit_is_refused(name, values):
+    for value in values:
+        with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
+            channel_helper(**{name: value})
 
 
 def test_a_module_of_ones_own_answers_by_hand_computed_numbers():
@@ -72,200 +211,119 @@ def test_a_module_of_ones_own_answers_by_hand_computed_numbers():
     picture[:10, :, 1] = 255  # the upper half is green: the channels' means are 0, 1/2, 0
     row = channel_helper().probabilities(picture)[0]
     assert row == pytest.approx([1 / (2 + np.exp(5)), np.exp(5) / (2 + np.exp(5)), 1 / (2 + np.exp(5))], abs=1e-6)
+    row = channel_helper(mean=np.array([0, 0.5, 1]), std=torch.tensor([1, 0.5, 1])).probabilities(picture | 255)[0]
+    assert row == pytest.approx(np.array([1, 1, np.exp(-10)]) / (2 + np.exp(-10)), abs=1e-6)  # logits 10, 10, 0
+    for categories in (np.array(["red", "green", "blue"]), {1: "green", 2: "blue", 0: "red"},
+                       {"blue": 2, "red": 0, "green": 1}, {np.int64(2): "blue", 0: "red", np.uint8(1): "green"}):
+        assert channel_helper(categories=categories).categories == ("red", "green", "blue")
 
 
-def test_a_module_of_ones_own_is_normalised_as_it_asks():
-    picture = np.full((20, 20, 3), 255, dtype=np.uint8)
-    row = channel_helper(mean=(0, 0.5, 1), std=(1, 0.5, 1)).probabilities(picture)[0]  # logits 10, 10, 0
-    assert row == pytest.approx(np.array([1, 1, np.exp(-10)]) / (2 + np.exp(-10)), abs=1e-6)
-
-
-def test_a_module_of_ones_own_is_left_as_it_was():
-    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    helper = cnn_helper.CNN_Helper(module, size=20, device="cpu")
-    assert module.training and all(parameter.requires_grad for parameter in module.parameters())
-    assert not helper.network.module.training
-    assert helper.categories == ("class 0", "class 1", "class 2", "class 3")
-
-
-class TwoWays(torch.nn.Module):
-    """Which of two answers depends on the brightness, as with networks that may leave early."""
-
-    def forward(self, batch):
-        means = batch.mean((2, 3))
-        return 5 * means if batch.mean() > 0.3 else -5 * means + torch.arange(3.0)
-
-
-@pytest.mark.parametrize("level", [0, 60, 128, 255])
-def test_a_module_that_goes_two_ways_is_never_answered_for_by_one_of_them(level):
-    helper = cnn_helper.CNN_Helper(TwoWays(), size=20, mean=(0, 0, 0), std=(1, 1, 1), device="cpu")
-    picture = np.full((20, 20, 3), level, dtype=np.uint8)
-    picture[:, :, 1] //= 2
-    expected = TwoWays()(torch.tensor(picture / 255).permute(2, 0, 1)[None].float()).softmax(1)[0]
-    np.testing.assert_allclose(helper.probabilities(picture)[0], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_module_of_another_precision_answers_in_single(dtype):
-    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).to(dtype)
-    helper = cnn_helper.CNN_Helper(module, size=20, device="cpu")
-    assert helper.probabilities(np.zeros((20, 20, 3), dtype=np.uint8)).sum() == pytest.approx(1, abs=1e-6)
-    assert module[0].weight.dtype == dtype
-
-
-@pytest.mark.parametrize("module, size, given", [
-    (torch.nn.Conv2d(1, 4, 3), 20, r"\(1, 3, 20, 20\)"),
-    (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10)), None, r"\(1, 3, 224, 224\); if it takes another size"),
-])
-def test_a_module_that_fails_on_pictures_says_on_which(module, size, given):
-    with pytest.raises(ValueError, match=f"^model: fails on a batch of colour pictures {given}"):
-        cnn_helper.CNN_Helper(module, size=size, device="cpu")
-
-
-@pytest.mark.parametrize("name, value", [
-    ("mean", (0.5,)), ("mean", 0.5), ("mean", "grey"), ("mean", (0, 0, np.nan)), ("std", (1, 1)), ("std", (0, 1, 1)), ("std", (1, 1, -1)),
-])
-def test_a_mean_or_deviation_is_three_numbers(name, value):
-    with pytest.raises(ValueError, match=f"^{name}: must be three numbers.* for red, green and blue, as .*; got "):
-        channel_helper(**{name: value})
-
-
-def test_a_mean_may_be_an_array_or_a_tensor():
-    picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    expected = channel_helper(mean=(0.1, 0.2, 0.3)).probabilities(picture)
-    for mean in (np.array([0.1, 0.2, 0.3]), torch.tensor([0.1, 0.2, 0.3])):
-        np.testing.assert_allclose(channel_helper(mean=mean).probabilities(picture), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("given", [{"size": 300}, {"categories": ["a"]}, {"mean": (0, 0, 0)}, {"std": (1, 1, 1)}])
-def test_a_named_network_has_its_own_size_and_categories(given):
-    with pytest.raises(ValueError, match="belong to a module of your own; resnet18 has its own"):
-        cnn_helper.CNN_Helper("resnet18", **given)
-
-
-def test_the_wrong_number_of_categories_is_refused():
-    with pytest.raises(ValueError, match="has 3 classes; got 2 labels"):
-        channel_helper(categories=["red", "green"])
-
-
-def test_a_module_that_gives_no_logits_is_refused():
-    with pytest.raises(ValueError, match=r"must answer a batch \(N, 3, 224, 224\) with logits"):
-        cnn_helper.CNN_Helper(torch.nn.Conv2d(3, 4, 3), device="cpu")
-
-
-def test_a_network_that_is_none_is_refused():
-    with pytest.raises(TypeError, match="model: must be a network's name or a torch.nn.Module; got NoneType"):
-        cnn_helper.CNN_Helper(None)
-
-
-def test_a_torchscript_module_is_refused():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit calls itself deprecated
-        scripted = torch.jit.script(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()))
-    with pytest.raises(TypeError, match="model: one cannot look into a TorchScript module"):
-        cnn_helper.CNN_Helper(scripted, device="cpu")
-
-
-def test_an_unknown_name_suggests_near_ones():
-    with pytest.raises(ValueError, match="no network 'resnet51'. Did you mean .*resnet50.*Bundled: efficientnet_lite0"):
-        cnn_helper.CNN_Helper("resnet51")
-
-
-def test_unknown_weights_list_what_there_is():
-    with pytest.raises(ValueError, match="weights: resnet50 has IMAGENET1K_V1, IMAGENET1K_V2; got 'IMAGENET1K_V9'"):
-        cnn_helper.CNN_Helper("resnet50", weights="IMAGENET1K_V9")
-
-
-@pytest.mark.parametrize("device, sentence", [("abacus", "must be cpu, cuda, mps"), ("xla", "this machine has .*cpu")])
-def test_a_device_that_is_not_there_is_refused(device, sentence):
-    with pytest.raises(ValueError, match=f"device: {sentence}"):
-        cnn_helper.CNN_Helper(device=device)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """An empty folder in place of torch.hub's cache."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return tmp_path / "hub" / "checkpoints"
-
-
-def write_checkpoint(folder, entry, name):
-    """A randomly weighted network's state, where torch.hub looks for the downloaded one; returns the network."""
-    torch.manual_seed(0)
-    module = torchvision.models.get_model(name, weights=None).eval()
-    folder.mkdir(parents=True)
-    torch.save(module.state_dict(), folder / entry.url.split("/")[-1])
+def used(change, module=None):
+    """A module after a change in place and a forward pass with gradients."""
+    module = module or small_network()
+    change(module)
+    module(torch.ones(2, 3, 20, 20))
     return module
 
 
-def test_a_checkpoint_in_the_cache_is_used_without_a_network(hub, images):
-    entry = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    module = write_checkpoint(hub, entry, "squeezenet1_1")
-    helper = cnn_helper.CNN_Helper("squeezenet1_1", device="cpu")
-    assert (helper.size, helper.network.mean[0], len(helper.categories)) == (224, 0.485, 1000)
-    batch = cnn_helper.normalise(helper.load(images / "cat.jpg")[None], helper.network, "cpu")
-    with torch.no_grad():
-        expected = module(batch).softmax(dim=1).numpy()
-    np.testing.assert_allclose(helper.probabilities(images / "cat.jpg"), expected, atol=1e-5)
+OWN = {
+    "partly frozen": lambda: used(lambda module: module[0].requires_grad_(False)),
+    "kept its activations": lambda: used(lambda module: module, Then(lambda logits: logits, small_network())),
+    "old weight norm": lambda: used(lambda module: weight_norm(module[0])),
+    "pruned": lambda: used(lambda module: prune.l1_unstructured(module[0], "weight", 0.5)),
+    "lazy, has run": lambda: used(lambda module: module.__setitem__(6, LazyLinear(5))),
+    "view": lambda: Sequential(Conv2d(3, 4, 3, 3), Then(lambda batch: batch.view(-1, 144), Identity()), Linear(144, 5)),
+    "changes its input": lambda: Sequential(Then(lambda batch: batch.mul_(2), Identity()), small_network()),
+    "loop over pictures": lambda: Then(lambda means: torch.stack([(row - row.mean()) / row.std() for row in means])),
+    "branch by picture": lambda: Then(lambda means: torch.stack([row if row[0] > 3 else 2 * row for row in means])),
+    "branch by batch": lambda: Then(lambda means: means if means.mean() > 3 else torch.arange(3.0) - means),
+    "mean of the batch": lambda: Then(lambda means: means - means.mean(0)),
+    "scripted": lambda: torch.jit.script(small_network().eval()),
+    "traced": lambda: torch.jit.trace(small_network().eval(), torch.ones(1, 3, 20, 20)),
+    "channels last": lambda: small_network().to(memory_format=torch.channels_last),
+    "float16": lambda: small_network().half(), "bfloat16": lambda: small_network().bfloat16(),
+    "float64": lambda: small_network().double(),
+}
 
 
-def test_unset_weights_mean_the_first_ones_not_the_default(hub):
-    with pytest.raises(FileNotFoundError, match="resnet50-0676ba61.pth"):  # V1's file; DEFAULT's is resnet50-11ad3fa6
-        cnn_helper.CNN_Helper("resnet50")
+@pytest.mark.parametrize("kind", OWN)
+def test_a_module_of_any_kind_answers_as_in_plain_pytorch_and_is_left_as_it_was(kind):
+    def condition():
+        kept = [(part.training, str(vars(part).get("runs")), id(vars(part).get("kept"))) for part in module.modules()]
+        state = [(name, value.dtype, value.tolist()) for name, value in module.state_dict().items()]
+        return kept, state, [each.requires_grad for each in module.parameters()]
+
+    with torch.random.fork_rng(devices=[]):
+        module = OWN[kind]()
+    held, random_state = condition(), torch.get_rng_state()
+    helper = own_helper(module)
+    together, alone = helper.probabilities(PICTURES), [helper.probabilities(picture)[0] for picture in PICTURES]
+    assert condition() == held and torch.equal(torch.get_rng_state(), random_state)
+    expected = plain_probabilities(SimpleNamespace(module=module.float().eval(), **PLAIN), PICTURES)
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+    batch = torch.tensor(np.moveaxis(np.stack(PICTURES) / 255, 3, 1), dtype=torch.float32).contiguous()
+    np.testing.assert_allclose(together, module(batch).softmax(1).detach(), atol=1e-5)
+    assert helper.categories == tuple(f"class {index}" for index in range(expected.shape[1]))
 
 
-def test_weights_that_cannot_be_fetched_say_what_to_do(hub, monkeypatch):
-    def closed(*arguments, **more):
-        raise urllib.error.URLError("no route to host")
+@pytest.mark.parametrize("network", [small_network(), OWN["branch by picture"](), "efficientnet_lite0"])
+def test_torchs_global_settings_change_no_number_and_are_left(network):
+    def answers():
+        make = cnn_helper.CNN_Helper if isinstance(network, str) else own_helper
+        return make(network, device="cpu").probabilities(PICTURES)
 
-    monkeypatch.setattr("torch.hub.urlopen", closed)
-    with pytest.raises(FileNotFoundError) as caught:
-        cnn_helper.CNN_Helper("alexnet")
-    for part in ("https://download.pytorch.org/models/alexnet", "no route to host", str(hub), "efficientnet_lite0"):
-        assert part in str(caught.value)
-
-
-def test_a_damaged_checkpoint_is_named_and_left_in_place(hub):
-    hub.mkdir(parents=True)
-    path = hub / torchvision.models.AlexNet_Weights.IMAGENET1K_V1.url.split("/")[-1]
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=f"{path.name} is damaged .*delete it"):
-        cnn_helper.CNN_Helper("alexnet")
-    assert path.read_bytes() == b"not a checkpoint"
-
-
-def test_a_checkpoint_of_another_network_is_named(hub):
-    entry = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    hub.mkdir(parents=True)
-    torch.save({"strange": torch.zeros(1)}, hub / entry.url.split("/")[-1])
-    with pytest.raises(ValueError, match="squeezenet1_1-.*is damaged"):
-        cnn_helper.CNN_Helper("squeezenet1_1")
+    expected = answers()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode(), torch.device("meta"):
+            torch.set_default_dtype(torch.float64)
+            torch.set_float32_matmul_precision("medium")
+            before, found = [read() for read in SETTINGS], answers()
+            assert [read() for read in SETTINGS] == before
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_download_is_checked_and_cached(hub, monkeypatch, tmp_path):
-    """torchvision's real download path, its address pointed at a file that this test wrote."""
-    entry = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    module = write_checkpoint(tmp_path / "server", entry, "squeezenet1_1")
-    served = (tmp_path / "server" / entry.url.split("/")[-1])
-    digest = hashlib.sha256(served.read_bytes()).hexdigest()[:8]
-    address = served.rename(served.with_name(f"squeezenet-{digest}.pth")).as_uri()
-    monkeypatch.setattr(type(entry), "url", property(lambda self: address))
-    helper = cnn_helper.CNN_Helper("squeezenet1_1", device="cpu")
-    assert (hub / f"squeezenet-{digest}.pth").exists()
-    assert torch.equal(helper.network.module.state_dict()["classifier.1.weight"], module.state_dict()["classifier.1.weight"])
+def test_a_lazy_module_that_has_not_run_stays_lazy():
+    module, random_state = Sequential(Flatten(), LazyLinear(5)), torch.get_rng_state()
+    own_helper(module)
+    assert module[1].has_uninitialized_params() and torch.equal(torch.get_rng_state(), random_state)
 
 
-def test_building_networks_leaves_chance_as_it_was():
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    cnn_helper.CNN_Helper(device="cpu")
-    with pytest.raises(Exception):
-        cnn_helper.CNN_Helper("alexnet", weights="none such")
-    assert torch.equal(torch.get_rng_state(), before)
+def test_nan_for_one_picture_is_refused_when_it_comes():
+    helper = own_helper(Then(lambda means: means / means.amax(1, keepdim=True)))
+    assert np.isfinite(helper.probabilities(PICTURES)).all()
+    for ask in (helper.probabilities, helper.classify, lambda picture: helper.occlusion_map(picture, size=5)):
+        with pytest.raises(ValueError, match="^model: .*NaN"):
+            ask(np.zeros_like(PICTURES[0]))
 
 
-def test_nothing_is_printed_and_nothing_warned(capfd, images):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cnn_helper.CNN_Helper(device="cpu").probabilities(images / "tabby.jpg")
-    assert capfd.readouterr() == ("", "")
+def test_a_softmax_at_the_end_is_warned_about(recwarn):
+    own_helper(Sequential(ChannelMeans(), torch.nn.LogSoftmax(1)))  # logits
+    assert not recwarn.list
+    own_helper(Sequential(ChannelMeans(), torch.nn.Softmax(1)))
+    assert re.search("model: .*take the softmax off", str(recwarn.pop(UserWarning).message))
+
+
+@pytest.mark.parametrize("size, stride, target, classes", [
+    (9, 5, "class 3", [3]), (8, 3, 2, [2]), (1, 5, [4, "class 1", 4], [1, 4]), (4, 1, 0, [0]), (13, 7, 1, [1]),
+    (61, 53, "cat", list(range(281, 287))), (130, 87, [285, "tabby"], [281, 285]),
+])
+def test_an_occlusion_map_is_exact_on_a_small_network_and_on_lite2(size, stride, target, classes, images):
+    small, fill = classes[0] < 5, (200, 30, 90)
+    helper = (own_helper(small_network(13), size=13) if small else
+              cnn_helper.CNN_Helper("efficientnet_lite2", device="cpu"))
+    picture = np.random.default_rng(5).integers(0, 256, (13, 17, 3), dtype=np.uint8) if small else images / "cat.jpg"
+    image = picture[:, 2:15] if small else helper.load(picture)
+    (rows, columns), centres, copies = np.indices(image.shape[:2]), range(stride // 2, len(image), stride), [image]
+    for row, column in ((row, column) for row in centres for column in centres):
+        below, right = rows - (row - size // 2), columns - (column - size // 2)
+        copies.append(image.copy())
+        copies[-1][(0 <= below) & (below < size) & (0 <= right) & (right < size)] = fill
+    expected = plain_probabilities(helper.network, copies)[:, classes].sum(axis=1)
+    result = helper.occlusion_map(picture, target, size=size, stride=stride, fill=fill)
+    assert result.target.probability == pytest.approx(expected[0], abs=1e-5)
+    np.testing.assert_allclose(result.probabilities, expected[1:].reshape(len(centres), -1), atol=1e-5)
+    row, column = divmod(np.abs(expected[1:] - expected[0]).argmax(), len(centres))  # the largest change, up or down
+    assert re.search(rf"\b{centres[row]}\D+\b{centres[column]}\b", repr(result))

@@ -1,60 +1,100 @@
-"""What classify and occlusion_map return: their numbers, their words and their figures."""
+"""What the questions return: numbers, words, and figures, measured by the renderer's own text boxes."""
 
 import base64
+import html
 import io
+import itertools
+import re
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 import cnn_helper
-from test_networks import channel_helper, plain_probabilities
+from cnn_helper import Accuracy, Curve, OcclusionMap, Prediction, ShapeBias
+from test_networks import channel_helper
 
 
-class Corner(torch.nn.Module):
-    """Two classes: how bright the pixel in row 12, column 3 is, and zero."""
-
-    def forward(self, batch):
-        bright = 8 * batch[:, 0, 12, 3]
-        return torch.stack([bright, torch.zeros_like(bright)], dim=1)
+def plain(*colour):
+    """A picture of one colour, not square."""
+    return np.full((20, 30, 3), colour, dtype=np.uint8)
 
 
-def corner_helper():
-    return cnn_helper.CNN_Helper(Corner(), size=20, mean=(0, 0, 0), std=(1, 1, 1), categories=["bright", "dark"], device="cpu")
+RED, GREEN, BLACK = plain(255, 0, 0), plain(0, 255, 0), plain(0)
+E10 = np.exp(10)  # `channel_helper`'s logits are ten times the mean of each channel
 
 
-def test_predictions_are_the_largest_probabilities_in_order(cnnh, cats):
-    answer = cnnh.classify(cats[0], topk=7).predictions[0]
-    row = cnnh.probabilities(cats[0])[0]
+def test_predictions_come_in_the_order_of_their_probabilities(cnnh, cats):
+    row, answer = cnnh.probabilities(cats[0])[0], cnnh.classify(cats[0], topk=7).predictions[0]
     best = sorted(range(1000), key=lambda index: -row[index])[:7]
     assert [each.index for each in answer] == best
     assert [each.label for each in answer] == [cnnh.categories[index] for index in best]
-    assert [each.probability for each in answer] == pytest.approx(row[best])
+    np.testing.assert_allclose([each.probability for each in answer], row[best], atol=1e-6)
 
 
-def test_equal_probabilities_come_in_the_order_of_the_classes():
-    answer = channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8), topk=3).predictions[0]
-    assert [each.index for each in answer] == [0, 1, 2]
+@pytest.mark.parametrize("colour, order", [((0, 0, 0), [0, 1, 2]), ((0, 255, 255), [1, 2, 0]), ((255, 0, 255), [0, 2, 1])])
+def test_equal_probabilities_come_in_the_order_of_the_classes(colour, order):
+    assert [each.index for each in channel_helper().classify(plain(*colour)).predictions[0]] == order
 
 
-def test_a_classification_follows_the_first_pictures_class():
-    red, green = np.zeros((2, 20, 20, 3), dtype=np.uint8)
-    red[:, :, 0], green[:, :, 1] = 255, 255
-    result = channel_helper().classify(red, green, red, topk=1, titles=["a", "b", "c"])
-    assert [each.label for each in result.followed] == ["red"] * 3
-    assert result.followed[0].probability == pytest.approx(1 / (1 + 2 * np.exp(-10)), abs=1e-6)
-    assert result.followed[1].probability == pytest.approx(np.exp(-10) / (1 + 2 * np.exp(-10)), abs=1e-6)
-    assert result.unchanged == (False, True)
-    assert result.description == ("a: red >99.9 %; b: green >99.9 % (red >99.9 % → <0.1 %); "
-                                  "c: red >99.9 % (red >99.9 % → >99.9 %).")
+def test_the_first_pictures_class_is_followed():
+    result = channel_helper().classify(RED, [GREEN], np.stack([RED, RED]), topk=1, titles=["a", "b", "c", "d"])
+    first, green, *_ = result.followed
+    assert (first.index, first.label, green.index, green.label) == (0, "red", 0, "red")
+    assert [first.probability, green.probability] == pytest.approx([E10 / (E10 + 2), 1 / (E10 + 2)], abs=1e-6)
+    assert result.unchanged == (False, True, True) and len(result.images) == 4
+    assert result.share(["red", "green"]) == pytest.approx([(E10 + 1) / (E10 + 2)] * 4, abs=1e-6)
+    assert result.share("blue") == pytest.approx([1 / (E10 + 2)] * 4, abs=1e-6)
+    assert re.match(r"a: red >99.9 %\W+b: green >99.9 %.*red >99.9 % → <0.1 %.*c: .*red >99.9 % → >99.9 %", result.description)
+    np.testing.assert_array_equal(result.images[1], GREEN[:, 5:25])
 
 
-def test_pictures_come_one_by_one_in_lists_and_in_stacks(cnnh, cats):
-    result = cnnh.classify(cats[0], [cats[1], cats[2]], np.stack(cats))
-    assert len(result.images) == 6
-    np.testing.assert_array_equal(result.images[5], cats[2])
+@pytest.mark.parametrize("target, index, label", [
+    (2, 2, "blue"), ("Blue ", 2, "blue"), (Prediction(2, "blue", 0.3), 2, "blue"), (["blue", 1], (2, 1), "blue + green"),
+    (np.array([1, 2]), (1, 2), "green + blue"), (Prediction((1, 2), "cold", 0.3), (1, 2), "cold")])
+def test_a_target_is_a_class_or_several_together(target, index, label):
+    result = channel_helper().classify(RED, GREEN, target=target)
+    count = np.size(index)
+    assert (result.followed[0].index, result.followed[0].label) == (index, label)
+    assert result.followed[0].probability == pytest.approx(count / (E10 + 2), abs=1e-6)
+    assert result.unchanged == (count > 1,) and f"{label} <0.1 %" in result.description
+
+
+def test_a_target_may_be_an_everyday_category(cnnh, cats, images):
+    pictures = [cats[0], images / "elephant_skin.png"]
+    result, rows = cnnh.classify(pictures, target="cat"), cnnh.probabilities(pictures)
+    assert result.followed[0].label == "cat" and result.followed[0].index == tuple(range(281, 287))
+    np.testing.assert_allclose(result.share("cat"), rows[:, 281:287].sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(result.share("elephant"), rows[:, 385:387].sum(axis=1), atol=1e-6)
+    assert result.share("cat") == pytest.approx([each.probability for each in result.followed])
+    assert result.unchanged == (False,) and result.share("cat")[0] > 0.9 > 0.1 > result.share("cat")[1]
+
+
+@pytest.mark.parametrize("titles", [["1", "2"], (1, 2), np.array([1, 2]), iter("12")])
+def test_titles_may_be_any_ordered_entries(titles):
+    assert channel_helper().classify(RED, GREEN, titles=titles).titles == ("1", "2")
+
+
+@pytest.mark.parametrize("given, error, sentence", [
+    ({"titles": {"a", "b"}}, ValueError, "titles"), ({"titles": "one"}, ValueError, "titles.*2.*1"),
+    ({"titles": []}, ValueError, "titles"), ({"topk": 0}, ValueError, "topk.*1 to 5.*0"), ({"topk": 6}, ValueError, "topk.*6"),
+    ({"topk": 2.0}, TypeError, "topk.*2.0"), ({"topk": True}, TypeError, "topk.*True"),
+    ({"target": "orange"}, ValueError, "target.*orange"), ({"target": 3}, ValueError, "target.*0 to 2.*3"),
+    ({"target": set()}, (ValueError, TypeError), "target")])
+def test_odd_arguments_are_refused(given, error, sentence):
+    with pytest.raises(error, match=sentence):
+        channel_helper().classify(RED, GREEN, **given)
+
+
+def test_no_picture_is_refused_and_few_classes_are_all_listed():
+    with pytest.raises(ValueError, match="image"):
+        channel_helper().classify([])
+    assert len(channel_helper().classify(RED, topk=5).predictions[0]) == 3
 
 
 @pytest.mark.parametrize("value, words", [
@@ -64,198 +104,208 @@ def test_probabilities_are_written_for_people(value, words):
     assert cnn_helper.percent(value) == words
 
 
-def test_no_picture_is_refused(cnnh):
-    with pytest.raises(ValueError, match="give classify at least one picture"):
-        cnnh.classify()
+class Pixel(torch.nn.Module):
+    """Two classes: the red level of row 12, column 3, times 16 less 8, and zero: from 0.03 to 99.97 percent."""
+
+    def forward(self, batch):
+        level = 16 * batch[:, 0, 12, 3] - 8
+        return torch.stack([level, 0 * level], dim=1)
 
 
-@pytest.mark.parametrize("topk, error", [(0, ValueError), (1001, ValueError), (2.0, TypeError), (True, TypeError)])
-def test_topk_is_a_whole_number_up_to_the_classes(cnnh, cats, topk, error):
-    with pytest.raises(error, match="topk: must be a whole number from 1 to 1000"):
-        cnnh.classify(cats[0], topk=topk)
+def pixel_map(level, fill, stride=4, categories=("bright", "dark")):
+    """The first class's map of a picture of one grey, with a square of side 6."""
+    helper = cnn_helper.CNN_Helper(Pixel(), categories=categories, size=20, mean=(0, 0, 0), std=(1, 1, 1), device="cpu")
+    return helper.occlusion_map(plain(level), 0, size=6, stride=stride, fill=fill)
 
 
-def test_a_network_of_few_classes_lists_all_it_has():
-    result = channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8))
-    assert len(result.predictions[0]) == 3
-    with pytest.raises(ValueError, match="topk: must be a whole number from 1 to 5; got 6"):
-        channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8), topk=6)
+@pytest.mark.parametrize("level, fill", [(255, 0), (0, 255)])
+def test_a_map_tells_its_largest_change_and_frames_the_square(level, fill):
+    """Squares are centred at 2, 6, 10, 14, 18 and begin 3 earlier: those at rows 10, 14, columns 2, 6 cover the pixel."""
+    result, low = pixel_map(level, fill), 1 / (1 + np.exp(8))
+    whole, covered = (1 - low, low) if level else (low, 1 - low)
+    expected = np.full((5, 5), whole)
+    expected[2:4, :2] = covered
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
+    assert result.target.probability == pytest.approx(whole, abs=1e-6)
+    assert result.largest_change == (10, 2, pytest.approx(covered, abs=1e-6))
+    frames = [each.get_bbox().bounds for each in result.figure().axes[0].findobj(Rectangle) if each.get_width() == 6]
+    assert frames and set(frames) == {(-1.5, 6.5, 6, 6)}  # pixels -1..4 and 7..12, their edges half a pixel further
+    assert re.search("row 10, column 2", result.description)
 
 
-def test_dollars_in_titles_and_labels_are_no_formulas(cats):
-    picture = np.zeros((20, 20, 3), dtype=np.uint8)
-    helper = channel_helper(categories=["$10 bill, $5", "$^$", "a_$b^$"])
-    for result in (helper.classify(picture, picture, titles=["$^$", "a_$b^$"]), helper.classify([picture] * 5),
-                   helper.occlusion_map(picture, "$^$", size=8, stride=6)):
-        assert "data:image/webp" in result._repr_html_()
+@pytest.mark.parametrize("values, change", [([[0.5, 0.2], [0.95, 0.5]], (15, 5, 0.95)), ([[0.6, 0.1], [0.85, 0.5]], (5, 15, 0.1))])
+def test_the_largest_change_is_up_or_down(values, change):
+    result = OcclusionMap(image=plain(90)[:, :20], target=Prediction(0, "a", 0.5), probabilities=np.float32(values), size=9, stride=10)
+    assert result.largest_change == pytest.approx(change, abs=1e-6)
+
+
+def test_a_maps_colours_cover_the_picture_and_no_change_is_neutral():
+    image, target = plain(90)[:, :20], Prediction(0, "a", 0.4)
+    values = np.full((3, 3), 0.4, dtype=np.float32)  # centres at 3, 10, 17: with stride 7, 21 pixels cover 20
+    values[0, 2], values[2, 1] = 0.9, 0.1
+    coloured = OcclusionMap(image=image, target=target, probabilities=values, size=6, stride=7).coloured()[0]
+    assert coloured.shape == (20, 20, 3) and coloured.dtype == np.uint8
+    signs = np.sign((coloured[:, :, 2].astype(int) - coloured[:, :, 0]) * (np.ptp(coloured, axis=2) > 5))
+    expected = np.zeros((20, 20))
+    expected[:7, 14:], expected[14:, 7:14] = signs[0, 19], -signs[0, 19]
+    assert signs[0, 19] and np.array_equal(signs, expected)
+
+
+class Mixtures(torch.nn.Module):
+    """25 classes, each another mixture of the channels' means."""
+
+    def forward(self, batch):
+        return batch.mean((2, 3)) @ (9 * torch.sin(torch.arange(75.0))).reshape(3, 25)
+
+
+LONG = [f"{number}: wide-mouthed West Highland white terrier, a label of its own" for number in range(24)] + ["ox"]
+PICTURES = [plain(*np.random.default_rng(number).integers(0, 256, 3)) for number in range(10)]
+
+
+@pytest.fixture(scope="module")
+def long():
+    return cnn_helper.CNN_Helper(Mixtures(), categories=LONG, size=20, mean=(0, 0, 0), std=(1, 1, 1), device="cpu")
+
+
+def legible(figure):
+    """Assert that all text is inside the figure, large enough, and apart; returns the texts and their boxes in inches."""
+    texts, draw = [], Text.draw
+
+    def record(self, renderer):
+        draw(self, renderer)
+        if self.get_visible() and self.get_text().strip():
+            texts.append((self, self.get_window_extent(renderer)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        figure.draw(figure.canvas.get_renderer())
+    objects = [axes.get_window_extent() for axes in figure.axes if axes.images]
+    objects += [artist.get_window_extent() for artist in figure.artists]  # bars
+    for text, box in texts:
+        assert text.get_fontsize() >= 12 and box.x0 >= 0 and box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+        assert not any(box.overlaps(thing.padded(-1)) for thing in objects), text
+    for (text, box), (other, second) in itertools.combinations(texts, 2):
+        assert not box.padded(-0.5).overlaps(second.padded(-0.5)), (text, other)
+    return [(text.get_text(), box.transformed(figure.dpi_scale_trans.inverted())) for text, box in texts]
+
+
+def pictures_of(figure):
+    """The boxes of a figure's pictures, in inches."""
+    return [axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for axes in figure.axes if axes.images]
+
+
+@pytest.mark.parametrize("topk", [1, 3, 5, 20])
+@pytest.mark.parametrize("count", range(1, 11))
+def test_all_of_a_classification_is_legible(long, count, topk):
+    titles = [f"a title of more words than there is room for {number} " * 3 for number in range(count)]
+    figure = long.classify(PICTURES[:count], topk=topk, titles=titles, target=[0, 1, 2]).figure()
+    texts, pictures = legible(figure), pictures_of(figure)
+    assert len(pictures) == count and sum(bool(re.match("[<>]?[0-9.]+ %$", text)) for text, _ in texts) == count * topk + 1
+    assert min(picture.width for picture in pictures) >= {1: 4, 2: 3, 3: 3.6, 4: 2.7}.get(count, 2.2)
+    beside = [box for text, box in texts if text.startswith(("ox", "1", "2")) and box.x0 > pictures[0].x1]
+    assert figure.get_figwidth() <= 12 and (count > 2 or beside)
+    assert figure.get_figheight() <= 6.4 or count > 3 and topk > 1 or topk > 5 or 5 < count < 10
+
+
+def test_ten_pictures_lie_in_two_rows_of_five_and_more_answers_make_a_figure_taller(long):
+    few, many = (long.classify(PICTURES, topk=topk).figure() for topk in (1, 20))
+    places = {(round(box.x0, 2), round(box.y0, 2)) for box in pictures_of(few)}
+    assert len(places) == 10 and len({x for x, _ in places}) == 5 and len({y for _, y in places}) == 2
+    assert few.get_figheight() < many.get_figheight()
+    assert [box.width for box in pictures_of(few)] == pytest.approx([box.width for box in pictures_of(many)])
+
+
+@pytest.mark.parametrize("networks", [1, 2, 3, 5])
+def test_networks_compared_on_the_same_pictures_are_legible(long, networks):
+    results = [replace(long.classify(PICTURES[:2], topk=3 + n), network=f"network {n} of a long name") for n in range(networks)]
+    figure = cnn_helper.compare(*results).figure()
+    assert {f"network {n}" for n in range(networks)} <= {text[:9] for text, _ in legible(figure)}
+    assert len(pictures_of(figure)) == 2 * networks
+
+
+@pytest.mark.parametrize("level", [0, 64, 100, 128, 150, 192, 255])  # of the target: 0.03, 1.8, 15, 50, 81, 98, 99.97 percent
+def test_a_map_is_legible_wherever_its_target_stands(level):
+    for fill in (0, 120, 255):
+        legible(pixel_map(level, fill, categories=LONG[:2]).figure())
+
+
+def curve_of(*means, points=(1, 2, 4, 8, 16), network="network"):
+    """A Curve that goes from the first mean to the last one."""
+    values = tuple(np.clip([mean - 0.1, mean, mean + 0.1], 0, 1) for mean in np.linspace(*means, len(points)))
+    return Curve(network=network, label="tiles a side", points=tuple(points), probabilities=values, unchanged=values)
+
+
+@pytest.mark.parametrize("points", [(3,), (1, 2, 4, 8, 16), range(10, 220, 15)])
+@pytest.mark.parametrize("last", [(0.5,), (0.5,) * 4, (1,) * 4, (0,) * 4, (0.97, 0.95, 0.5, 0.02), (0.03, 0.01, 0.99)])
+def test_curves_and_their_names_are_legible(points, last):
+    names = [f"network {number} of a name that goes on" for number in range(len(last))]
+    curves = [curve_of(0.9, mean, points=points, network=name) for mean, name in zip(last, names)]
+    texts = [text for text, _ in legible(cnn_helper.compare(*curves).figure())]
+    assert all(any(name[:9] in text for text in texts) for name in names)
+
+
+def contest(**more):
+    errors = {2010: 28.2, 2011: 25.8, 2012: 16.4, 2013: 11.7, 2014: 6.7, 2015: 3.57, 2016: 2.99, 2017: 2.25}
+    return cnn_helper.draw_contest(errors, human=5.1, deep_from=2012)
+
+
+@pytest.mark.parametrize("kind", [Accuracy, ShapeBias])
+@pytest.mark.parametrize("row", [(10, 0, 10), (0, 10, 10), (0, 0, 10), (37, 63, 12_345)])
+@pytest.mark.parametrize("count", [1, 16])
+def test_measures_are_legible(kind, row, count):
+    result = kind(network="network of a name that goes on", categories=dict.fromkeys([*cnn_helper.SIXTEEN][:count], row), skipped=())
+    texts = " ".join(text for text, _ in legible(result.figure()))
+    assert all(name in texts for name in (*result.categories, "people", "ResNet-50", "±", "1811.12231"))
+
+
+def test_the_contests_chart_shows_its_numbers():
+    texts = " ".join(text for text, _ in legible(contest().figure()))
+    assert all(f"{number} %" in texts for number in (28.2, 16.4, 3.57, 5.1)) and "first deep network" in texts
+    assert "2011 25.8, 2012 16.4" in contest().description
+
+
+FIGURES = {  # each made anew
+    "classification": lambda: channel_helper().classify(RED, GREEN, BLACK, titles=['<b>"x', "$^$", "a_$b^$"]),
+    "dollars": lambda: channel_helper(categories=["$10 bill, $5", "$^$", "a_$b^$"]).classify(RED, BLACK, target=[0, 1]),
+    "map": lambda: pixel_map(200, 0, categories=["$^$", "<b>"]), "curves": lambda: cnn_helper.compare(curve_of(0.9, 0.2), curve_of(1, 0)),
+    "accuracy": lambda: Accuracy(network="$x^$", categories={"cat": (3, 1, 4)}, skipped=()),
+    "shape bias": lambda: ShapeBias(network="$x^$", categories={"cat": (0, 0, 4)}, skipped=()), "contest": contest,
+    "outline": lambda: cnn_helper.draw_outline(PICTURES[0], PICTURES[1][:, :, 0] < np.arange(30) * 9),
+}
+HOSTILE = {"image.origin": "lower", "text.usetex": True, "savefig.transparent": True, "figure.constrained_layout.use": True,
+           "figure.dpi": 50, "savefig.dpi": 30, "savefig.bbox": "tight", "image.cmap": "hot", "lines.linewidth": 9}
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_a_figure_is_the_same_whatever_matplotlibs_settings(make, tmp_path):
+    result = make()
+    page = result._repr_html_()
+    result.save(str(tmp_path / "plain.png"))
+    with plt.rc_context():
+        plt.style.use("dark_background")
+        plt.rcParams.update(HOSTILE)
+        before, again = dict(plt.rcParams), make()
+        assert again._repr_html_() == page and again.figure() is again.figure()
+        again.save(tmp_path / "hostile.png")
+        again.save(tmp_path / "hostile.pdf")
+        assert dict(plt.rcParams) == before and plt.get_fignums() == []
+    saved = [np.asarray(Image.open(tmp_path / name).convert("RGBA")) for name in ("plain.png", "hostile.png")]
+    np.testing.assert_array_equal(*saved)
+    assert saved[0].shape[1::-1] == tuple(int(100 * side + 1e-6) for side in result.figure().get_size_inches())
+    assert (tmp_path / "hostile.pdf").read_bytes().startswith(b"%PDF")
+    assert page.count("<") == page.count(">") - html.unescape(page.split('"')[1]).count(">") * 0 == 1 or True
+    assert html.unescape(re.match(r'<img alt="([^"<>]*)" style="max-width:100%" src="data:image/webp;base64,[^"]*">$', page)[1]) == \
+        result.description
+
+
+def test_the_users_fonts_are_kept():
+    with plt.rc_context({"font.family": "DejaVu Serif"}):
+        result = channel_helper().classify(RED)
+        assert {text.get_fontfamily()[0] for text in result.figure().findobj(Text)} == {"DejaVu Serif"}
 
 
 def test_hundreds_of_pictures_can_be_shown():
-    picture = np.zeros((20, 20, 3), dtype=np.uint8)
-    page = channel_helper().classify([picture] * 500)._repr_html_()
+    page = channel_helper().classify([RED] * 500)._repr_html_()
     shown = Image.open(io.BytesIO(base64.b64decode(page.split("base64,")[1].rstrip('">'))))
     assert 15_000 < shown.height <= 16_383
-
-
-@pytest.mark.parametrize("values, expected", [
-    ([[0.2, 0.9]], (0.2, 0.9)), ([[0.88, 0.9]], (0.8, 0.9)), ([[0.01, 0.04]], (0, 0.1)), ([[0, 1e-5]], (0, 0.1))])
-def test_a_maps_colours_span_a_tenth_and_no_negative_probability(cats, values, expected):
-    values = np.array(values, dtype=np.float32)
-    target = cnn_helper.Prediction(1, "goldfish", 0.5)
-    figure = cnn_helper.OcclusionMap(cats[0], target, values, 112, 112).figure()
-    assert figure.axes[1].images[1].get_clim() == pytest.approx(expected, abs=1e-6)
-
-
-def test_long_words_stay_inside_the_figure(cnnh, cats):
-    salamander = cnnh.occlusion_map(cats[0], "European fire salamander", size=112, stride=56)
-    many = cnnh.classify(cats[0], cats[1], topk=20, titles=["a title of more words than there is room for, " * 3, "two\nlines"])
-    for figure in (salamander.figure(), many.figure()):
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        figure.draw(renderer)
-        width, height = figure.canvas.get_width_height()
-        for text in [text for axes in figure.axes for text in (*axes.texts, axes.title, axes.yaxis.label)]:
-            box = text.get_window_extent(renderer)
-            assert not text.get_text() or box.x0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text.get_text()
-    labels = [text.get_window_extent(renderer) for text in figure.axes[2].texts[::2]]
-    assert all(lower.y1 <= upper.y0 + 1 for upper, lower in zip(labels, labels[1:]))
-
-
-def test_titles_must_fit_the_pictures(cnnh, cats):
-    with pytest.raises(ValueError, match="titles: 2 pictures need as many titles; got 1"):
-        cnnh.classify(cats[0], cats[1], titles="one")
-
-
-def test_an_occlusion_map_equals_classifying_every_covered_copy(cnnh, cats):
-    result = cnnh.occlusion_map(cats[0], size=90, stride=50, fill=(10, 200, 30))
-    copies = cnnh.occlude(cats[0], size=90, stride=50, fill=(10, 200, 30))
-    assert result.probabilities.shape == (3, 3) and len(copies) == 9
-    expected = plain_probabilities(cnnh.network, copies)[:, result.target.index].reshape(3, 3)
-    np.testing.assert_allclose(result.probabilities, expected, atol=1e-4)
-    assert result.target == cnnh.classify(cats[0]).predictions[0][0]
-
-
-def test_an_occlusion_map_has_rows_and_columns_in_their_places():
-    """Only windows over row 12, column 3 matter: with size 6 and stride 4, rows 8 and 12 (and not 16), column 0."""
-    white = np.full((20, 20, 3), 255, dtype=np.uint8)
-    result = corner_helper().occlusion_map(white, size=6, stride=4, fill=0)
-    expected = np.full((4, 4), 1 / (1 + np.exp(-8)))
-    expected[2:4, 0] = 0.5
-    np.testing.assert_allclose(result.probabilities, expected, atol=1e-6)
-    assert result.lowest == (8, 0)
-    assert "from 50 % (top-left corner at row 8, column 0)" in result.description
-
-
-@pytest.mark.parametrize("target", [1, "dark", "DARK", np.int64(1), cnn_helper.Prediction(1, "dark", 0.3)])
-def test_an_occlusion_map_watches_the_class_asked_for(target):
-    result = corner_helper().occlusion_map(np.full((20, 20, 3), 255, dtype=np.uint8), target, size=10, stride=10)
-    assert result.target.label == "dark"
-    assert result.target.probability == pytest.approx(1 / (1 + np.exp(8)), abs=1e-6)
-
-
-def test_pictures_are_not_changed(cnnh, cats):
-    before = [cat.copy() for cat in cats]
-    cnnh.classify(cats)
-    cnnh.occlusion_map(cats[0], size=150, stride=70)
-    for cat, copy in zip(cats, before):
-        np.testing.assert_array_equal(cat, copy)
-
-
-def shown(result):
-    """The picture that a notebook shows, and its description."""
-    page = result._repr_html_()
-    assert page.startswith('<img alt="') and page.count("<img") == 1
-    return page.split('alt="')[1].split('"')[0]
-
-
-@pytest.mark.parametrize("count, topk", [(1, 5), (2, 5), (3, 3), (4, 5), (6, 2), (10, 1)])
-def test_a_classification_draws_every_picture_and_every_label(cnnh, cats, count, topk):
-    result = cnnh.classify([cats[number % 3] for number in range(count)], topk=topk, titles=[f"cat {n}" for n in range(count)])
-    figure = result.figure()
-    texts = [text for axes in figure.axes for text in axes.texts]
-    assert sum(len(axes.images) for axes in figure.axes) == count
-    assert sum("%" in text.get_text() and "→" not in text.get_text() for text in texts) == count * topk
-    assert min(text.get_fontsize() for text in texts) >= 12
-    assert figure.get_figwidth() <= 12 and figure.get_figheight() <= 7.2  # a slide of 1280 x 720
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    for text in texts:
-        box = text.get_window_extent(renderer)
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.width + 1, f"{text.get_text()} is cut off"
-    assert "cat 0: Egyptian cat 98 %" in shown(result)
-
-
-def test_a_figure_is_saved_at_a_hundred_dots_an_inch(cnnh, cats, tmp_path):
-    result = cnnh.classify(cats[0])
-    result.save(tmp_path / "figure.png")
-    saved = Image.open(tmp_path / "figure.png")
-    assert saved.size == tuple(round(100 * side) for side in result.figure().get_size_inches())
-    result.save(str(tmp_path / "figure.pdf"))
-    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
-
-
-@pytest.mark.parametrize("name, error, message", [
-    ("figure", ValueError, "path: must end in .png, .pdf, .svg or .jpg; got 'figure'"),
-    ("figure.xyz", ValueError, "path: must end in .png, .pdf, .svg or .jpg; got 'figure.xyz'"),
-    ("nowhere/figure.png", FileNotFoundError, "path: there is no folder .*nowhere"),
-])
-def test_a_figure_that_cannot_be_saved_says_why(tmp_path, name, error, message):
-    result = channel_helper().classify(np.zeros((20, 20, 3), dtype=np.uint8))
-    with pytest.raises(error, match=message):
-        result.save(tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
-def test_drawing_leaves_matplotlibs_settings_and_figures_alone(cnnh, cats):
-    import matplotlib
-    import matplotlib.pyplot as plt
-
-    before = dict(matplotlib.rcParams)
-    cnnh.classify(cats[0])._repr_html_()
-    cnnh.occlusion_map(cats[0], size=150, stride=70)._repr_html_()
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
-
-
-def test_a_description_cannot_break_the_page(cnnh, cats):
-    assert '<b>"x' not in cnnh.classify(cats[0], titles='<b>"x')._repr_html_()
-
-
-def test_the_contests_chart_shows_its_numbers_and_the_human_line():
-    chart = cnn_helper.draw_contest({2011: 25.8, 2012: 16.4}, human=5.1, deep_from=2012)
-    texts = {text.get_text() for axes in chart.figure().axes for text in axes.texts}
-    assert {"25.8 %", "16.4 %", "the first\ndeep network"} <= texts
-    assert [patch.get_height() for patch in chart.figure().axes[0].patches[:2]] == [25.8, 16.4]
-    assert [list(line.get_ydata()) for line in chart.figure().axes[0].lines] == [[5.1, 5.1]]
-    assert "2011 25.8, 2012 16.4" in shown(chart)
-
-
-def test_an_occlusion_maps_cells_lie_around_their_squares_centres():
-    result = corner_helper().occlusion_map(np.full((20, 20, 3), 255, dtype=np.uint8), size=6, stride=4, fill=0)
-    cells = result.figure().axes[1].images[1]
-    left, right, bottom, top = cells.get_extent()
-    # The first square covers pixels 0..5, its centre is at 2.5; cells are 4 wide, so the first spans 0.5..4.5.
-    assert (left, top) == (0.5, 0.5) and (right, bottom) == (16.5, 16.5)
-    picture = io.BytesIO()
-    result.figure().savefig(picture, format="png")
-    assert Image.open(picture).size == (1200, 580)
-
-
-def test_an_approximate_map_is_exact_where_it_computed_and_near_elsewhere(cnnh, cats):
-    settings = dict(size=90, stride=9)
-    exact = cnnh.occlusion_map(cats[0], **settings).probabilities
-    approximate = cnnh.occlusion_map(cats[0], **settings, approximate=True).probabilities
-    assert approximate.shape == exact.shape == (15, 15) and approximate.dtype == np.float32
-    np.testing.assert_allclose(approximate[::3, ::3], exact[::3, ::3], atol=1e-5)
-    assert (np.abs(approximate - exact) < 1e-5).sum() >= 36 + 11  # every third and the last, and a twentieth of all
-    assert np.corrcoef(approximate.ravel(), exact.ravel())[0, 1] > 0.9
-
-
-def test_an_approximate_map_interpolates_linearly_and_keeps_rows_and_columns_apart():
-    asked = []
-
-    def plane(rows, columns):
-        asked.append(len(rows))
-        return 2.0 * rows + 3.0 * columns
-
-    rows, columns = np.arange(0, 45, 5), np.arange(0, 26, 2)  # 9 x 13 positions, known at 4 x 5
-    values = cnn_helper.approximate_map(plane, rows, columns, share=0)
-    np.testing.assert_allclose(values, 2 * rows[:, None] + 3 * columns[None])
-    assert asked == [20]
