@@ -51,7 +51,7 @@ class ChannelMeans(torch.nn.Module):
 
 
 class Then(torch.nn.Module):
-    """A module, by default `ChannelMeans`, whose output goes through a function; it counts its runs, keeps the last."""
+    """A module whose output goes through a function; it counts its runs and keeps the module's last output."""
 
     def __init__(self, function, module=None):
         super().__init__()
