@@ -873,8 +873,7 @@ def own_network(module, categories, size, mean, std, device):
         module = copy.deepcopy(module, kept).float().eval().to(device)
         doing = f"fails on a batch of pictures (3, 3, {size}, {size}); does it take another size?"
         with torch_defaults(device):
-            random = torch.Generator(device).manual_seed(0)
-            logits = module(torch.randn(3, 3, size, size, generator=random))
+            logits = module(torch.zeros(3, 3, size, size))
     except Exception as error:
         raise ValueError(f"model: {doing} It said: {error}") from None
     shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))

@@ -7,11 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cnn_helper
 import numpy as np
 import pytest
 import torch
 from test_networks import Then, own_helper
+
+import cnn_helper
 
 COMPARE = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "devices.py"))["compare"]
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs OpenVINO")
@@ -48,11 +49,10 @@ print(peaks[1] - peaks[0] < 100)"""
 @pytest.mark.parametrize("script, lacking", [
     pytest.param(EVERYTHING, "", marks=needs_openvino), (INTERRUPTED, ""), (INTERRUPTED, "openvino"), (MEMORY, ""),
     (MEMORY, "openvino")], ids=["everything", "interrupted", "interrupted, by PyTorch", "memory", "memory, by PyTorch"])
-def test_a_process_of_its_own_ends_well(script, lacking):
+def test_a_process_of_its_own_ends_well(script, lacking, images):
     script = f"import sys; sys.modules['{lacking}'] = None" * bool(lacking) + script
-    start = [sys.executable, "-c", script]
-    ended = subprocess.run(start, cwd=Path(cnn_helper.__file__).parent, capture_output=True, text=True, timeout=200)
-    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr[-2000:]
+    run = subprocess.run([sys.executable, "-c", script], cwd=images.parent, capture_output=True, text=True, timeout=200)
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr[-2000:]
 
 
 @needs_openvino
