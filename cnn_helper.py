@@ -844,19 +844,20 @@ def torchvision_network(name, weights):
 def build_with_weights(name, entry):
     """torchvision's own builder, which reads its file as weights only."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-    cached = path.exists()
     safe = unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
     try:
         with safe, torch.random.fork_rng(devices=[]), torch_defaults(torch.device("cpu")):
             return torchvision.models.get_model(name, weights=entry)
     except Exception as error:
-        if "state_dict" in str(error):
-            raise ValueError(f"weights: {path} is not the file {entry.url} of {name}.") from None
-        if cached:
-            raise ValueError(f"weights: {path} is damaged; delete it, and call again.") from None
-        raise FileNotFoundError(
-            f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a copy "
-            f"at {path}, or use a bundled network: {', '.join(BUNDLED)}.") from None
+        if not path.exists():
+            raise FileNotFoundError(
+                f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a "
+                f"copy at {path}, or use a bundled network: {', '.join(BUNDLED)}.") from None
+    problem = "is damaged; delete it, and call again"
+    with contextlib.suppress(Exception):
+        torch.load(path, map_location="cpu", weights_only=True)
+        problem = f"is not the file {entry.url} of {name}"
+    raise ValueError(f"weights: {path} {problem}.")
 
 
 def own_network(module, categories, size, mean, std, device):
