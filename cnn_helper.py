@@ -73,6 +73,8 @@ def open_picture(source):
         name, source = source.strip(), download(source.strip())
     elif isinstance(source, (str, os.PathLike)):
         name, source = source, Path(os.path.expanduser(source))
+        if os.path.isdir(source):
+            raise ValueError(f"image: {name} is a folder; name one picture in it.")
         if not os.path.isfile(source):
             raise FileNotFoundError(f"image: there is no file {str(name)[:300]} (in {Path.cwd()}).")
         source = source.read_bytes()
@@ -106,11 +108,11 @@ def decode(source, name):
     """A PIL image, an open file or its bytes as an upright PIL image, RGB or RGBA."""
     try:
         if hasattr(source, "read"):
+            if hasattr(source, "encoding"):
+                raise ValueError('it is open as text: use mode "rb"')
             if source.seekable():  # a pipe is not
                 source.seek(0)
             source = source.read()
-        if isinstance(source, str):
-            raise ValueError('it is open as text: use mode "rb"')
         if not isinstance(source, Image.Image):
             if bytes(source[4:12]) in HEIC:
                 importlib.import_module("pillow_heif").register_heif_opener()
@@ -967,16 +969,23 @@ def openvino_engine(whole, size):
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
 
     def ask(pictures):
-        queue, rows = openvino.AsyncInferQueue(compiled), []  # its own: threads do not meet
+        # A queue of its own: threads do not meet. No callback: it would need Python's lock from
+        # OpenVINO's threads, which a helper that is deleted waits for while holding that lock.
+        queue, rows, numbers = openvino.AsyncInferQueue(compiled), [], {}
 
-        def keep(request, number):
-            rows[number] = request.get_output_tensor(0).data[0].copy()
+        def collect(slot):
+            if slot in numbers:
+                rows[numbers[slot]] = queue[slot].get_output_tensor(0).data[0].copy()
 
-        queue.set_callback(keep)
         for number, picture in enumerate(pictures):
+            slot = queue.get_idle_request_id()
+            collect(slot)
+            numbers[slot] = number
             rows.append(None)
-            queue.start_async([picture[None]], number)
+            queue.start_async([picture[None]])
         queue.wait_all()
+        for slot in numbers:
+            collect(slot)
         return rows
 
     return ask
@@ -1119,22 +1128,30 @@ class CNN_Helper:
     def _prediction(self, row, target):
         """A target's Prediction in one answer; several classes are added."""
         indices = self._indices(target)
-        label = " + ".join(self.categories[index] for index in indices)
         if len(indices) == 1:
-            return Prediction(indices[0], label, float(row[indices[0]]))
-        label = target if isinstance(target, str) else getattr(target, "label", label)
+            return Prediction(indices[0], self.categories[indices[0]], float(row[indices[0]]))
+        if isinstance(target, (str, Prediction)):
+            label = getattr(target, "label", target).strip()
+        else:
+            label = " + ".join(self._prediction(row, each).label for each in target)
         return Prediction(tuple(indices), label, min(1.0, float(row[indices].sum())))
 
     def _indices(self, target):
         """The class indices behind a target; see `classify`."""
         target = target.index if isinstance(target, Prediction) else target
-        if isinstance(target, (list, tuple, range, np.ndarray)):
+        target = target.tolist() if isinstance(target, np.ndarray) else target
+        if isinstance(target, (list, tuple, range)):
             entries = [self._indices(entry) for entry in as_tuple("target", target)]
             return list(dict.fromkeys(itertools.chain(*entries)))
-        if not isinstance(target, str):
+        if isinstance(target, numbers.Integral):
             return [whole_number("target", target, 0, len(self.categories) - 1)]
+        if not isinstance(target, str):
+            raise TypeError("target: must be a label, a category, a Prediction, a class's number from "
+                            f"0 to {len(self.categories) - 1}, or a list of them; got {target!r}.")
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
-        found = [index for index, label in enumerate(labels) if label == wanted]
+        # "crane" and "maillot" are two classes each, also where a torchvision tells them apart.
+        found = [index for index, label in enumerate(labels) if label == wanted
+                 or wanted in ("crane", "maillot") and label.startswith(wanted)]
         if not found and wanted in SIXTEEN and len(labels) == 1000:
             return class_indices(wanted)
         if len(found) > 1:
@@ -1142,9 +1159,9 @@ class CNN_Helper:
             raise ValueError(f"target: {target!r} may mean {names}; give one of these numbers.")
         if not found:
             near = [label for label in self.categories if wanted and wanted in label.lower()]
-            near += difflib.get_close_matches(target, self.categories, n=3)
+            near = dict.fromkeys(near + difflib.get_close_matches(target, self.categories, n=3))
             raise ValueError(f"target: there is no class {target!r}; near are "
-                             f"{', '.join(near[:5]) or 'none'}.")
+                             f"{', '.join([*near][:5]) or 'none'}.")
         return found
 
     def shuffle(self, image, grid=4, *, seed=0):
