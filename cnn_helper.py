@@ -1146,7 +1146,7 @@ class CNN_Helper:
         if isinstance(target, numbers.Integral):
             return [whole_number("target", target, 0, len(self.categories) - 1)]
         if not isinstance(target, str):
-            raise TypeError("target: must be a label, a category, a Prediction, a class's number from "
+            raise TypeError("target: must be a label, a category, a Prediction, a number from "
                             f"0 to {len(self.categories) - 1}, or a list of them; got {target!r}.")
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
         # "crane" and "maillot" are two classes each, also where a torchvision tells them apart.
