@@ -506,7 +506,7 @@ def draw_panels(panels, columns, summary=""):
             axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
                                      edgecolor=hue, linewidth=6, linestyle=dash))
         upper += titles if beside else titles + side + 0.05
-        label = note[0][0] if columns == 5 and number else note[0]  # a tick or a cross will do
+        label = note[0][:1] if columns == 5 and number else note[0]  # a tick or a cross will do
         add_row(figure, left, upper, label, note[1], points, cell - 0.2 if beside else side)
         left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
         draw_answer(figure, answer, left, upper + notes, width, step, points, hue)
@@ -866,7 +866,9 @@ def own_network(module, categories, size, mean, std, device):
     """A network from a copy of the user's module."""
     size = whole_number("size", 224 if size is None else size, 1, 4096)
     for name, values in (("mean", mean), ("std", std)):
-        if values is not None and np.shape(values) != (3,):
+        given = np.asarray(IMAGENET_STD if values is None else values)
+        numeric = given.shape == (3,) and given.dtype.kind in "iuf" and np.isfinite(given).all()
+        if not numeric or name == "std" and given.min() <= 0:
             raise ValueError(f"{name}: must be three numbers, one a channel; got {values!r}.")
     name, doing = type(module).__name__, "cannot be copied."
     try:
@@ -917,7 +919,8 @@ def find_network(model, weights, categories, size, mean, std, device):
         raise ValueError(f"categories, size, mean, std: {model} has its own.")
     else:
         network = bundled_network(name) if name in BUNDLED else torchvision_network(name, weights)
-    network.module.eval().requires_grad_(False).to(device)
+    for parameter in network.module.eval().to(device).parameters():
+        parameter.requires_grad_(False)
     return network
 
 
@@ -925,7 +928,10 @@ def best_device(device):
     """`device`, checked to be there; None means cuda, else mps, else cpu."""
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     try:
-        return torch.empty(0, device=[*there, "cpu"][0] if device is None else device).device
+        chosen = torch.empty(0, device=[*there, "cpu"][0] if device is None else device).device
+        if chosen.type not in (*there, "cpu"):
+            raise ValueError
+        return chosen
     except Exception:
         raise ValueError(f"device: {device!r} is none of {', '.join([*there, 'cpu'])}.") from None
 
@@ -997,7 +1003,8 @@ def compile_engine(network, device):
     Control flow that depends on the input cannot be traced, nor what happens across a batch:
     OpenVINO must answer as PyTorch does, for one picture alone and for three at once.
     """
-    whole = Whole(network).to(device).eval()
+    with torch_defaults(device):
+        whole = Whole(network).to(device).eval()
     plain = torch_engine(whole, device)
     if device.type != "cpu":
         return plain, "torch"
@@ -1351,7 +1358,7 @@ export default { render({ model, el }) {
   const show = () => {
     URL.revokeObjectURL(img.src);
     img.src = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/jpeg" }));
-    [img.alt, answer.innerHTML] = [model.get("words"), model.get("answer")];
+    img.alt = model.get("words");
     document.getElementById(model.get("still"))?.remove();
     busy = false;
     setTimeout(send);  // the page is drawn between two messages
@@ -1368,18 +1375,30 @@ export default { render({ model, el }) {
     event.stopPropagation();
     send(event.key);
   };
+  const tell = () => { answer.innerHTML = model.get("answer"); };
+  model.on("change:answer", tell);
   model.on("change:frame", show);  // it changes even where the picture does not
+  tell();
   show();
 } };
 """
 STAGE_STYLE = """
 .explorer { background: white; padding: 6px; max-width: 1100px; overflow: hidden; }
-.explorer :is(label, select, button, .widget-readout) { font-size: 18px !important; color: black; }
-.stage, .stage > div { display: flex; gap: 16px; font: 18px/1.3 sans-serif; color: black; }
-.stage img { width: min(400px, 46%); aspect-ratio: 1; touch-action: none; cursor: crosshair; }
-.stage > div, .stage section { flex: 1; min-width: 0; }
-.stage p { margin: 0; display: flex; justify-content: space-between; gap: 8px; }
-.stage hr { height: 12px; margin: 0 0 6px; border: 0; background: #0072B2; }
+.explorer :is(label, select, button, .widget-readout) {
+  font-size: 18px !important; color: black; background-color: white; }
+.explorer .widget-label { width: auto; }
+.explorer .jupyter-button { flex: none; background-color: #e4e4e4; }
+.stage, .stage > div { display: flex; gap: 16px; font: 22px/1.2 sans-serif; color: black; }
+.stage img { width: min(46%, 66vh); aspect-ratio: 1; align-self: start; touch-action: none;
+  cursor: crosshair; }
+.stage > div, .stage section { flex: 1; min-width: 0; overflow-wrap: anywhere; }
+.stage section + section, .stage section:has(+ section) { font-size: 19px; }
+.stage section { display: flex; flex-direction: column; }
+.stage p { margin: auto 0 0; display: flex; justify-content: space-between; column-gap: 8px; }
+.stage p :last-child { margin-left: auto; white-space: nowrap; }
+.stage p:first-of-type { margin: 0; flex-wrap: wrap; font-weight: bold; color: var(--hue); }
+.stage section > div { height: 12px; background: #707070; }
+.stage section > div:first-of-type { background: var(--hue); }
 """
 STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
 
@@ -1405,10 +1424,10 @@ class Explorer:
             words, answer, still = (Unicode().tag(sync=True) for _ in range(3))
 
         self.helper, self.helpers, self.own = helper, {helper.network.name: helper}, own
-        self.first = self.source = open_picture(image)
+        self.first = open_picture(image)
+        self.take(self.first)
         self.skin = None if skin is None else on_white(open_picture(skin))
         self.stage, self.place = Stage(still=f"still-{id(self)}"), [0.5, 0.5]
-        self.masks, self.quick = {}, set()  # by helper; what was answered within half a second
         kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette"]
         kinds += [f"texture {place}" for place in PLACES if skin is not None] + list(own)
         names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
@@ -1424,16 +1443,16 @@ class Explorer:
         add("Dropdown", "network", options=names)
         add("Dropdown", "second", options=["no second", *names])
         add("FileUpload", "upload", accept="image/*", description="your picture")
-        add("Button", "back", description="first picture")
-        add("IntSlider", "grid", 4, 1, 16, description="tiles", width="300px")
-        add("IntSlider", "seed", 0, 0, 99, description="order", width="300px")
+        add("IntSlider", "grid", 4, 1, 16, description="tiles", width="240px")
+        add("IntSlider", "seed", 0, 0, 99, description="order", width="240px")
         side = helper.size
-        add("IntSlider", "size", side // 3, 1, side, description="square", width="300px")
+        add("IntSlider", "size", side // 3, 1, side, description="square", width="240px")
+        add("Button", "back", description="first picture")
         self.controls["upload"].observe(self.upload, "value")
         self.controls["back"].on_click(lambda _: self.update(picture=self.first))
         self.stage.on_msg(self.point)
         controls = list(self.controls.values())
-        rows = [ipywidgets.HBox(controls[:5]), ipywidgets.HBox(controls[5:])]
+        rows = [ipywidgets.HBox(controls[:4]), ipywidgets.HBox(controls[4:])]
         self.box = ipywidgets.VBox([*rows, self.stage])
         self.box.add_class("explorer")
         self.update()
@@ -1444,6 +1463,7 @@ class Explorer:
             file = io.BytesIO(entry["content"])
             file.name = entry["name"]
             self.update(picture=file)
+        self.controls["upload"].value = ()
 
     def point(self, _, message, buffers):
         """Move the square to a place in 0..1, or by an arrow key."""
@@ -1455,10 +1475,11 @@ class Explorer:
         else:
             self.update()
 
-    def show(self, answer):
-        """Put an answer, as HTML, on the stage, with a new frame."""
-        self.stage.answer = answer
-        self.stage.frame += 1
+    def take(self, source):
+        """Open a picture; what each network sees of it, and its object, are made once."""
+        self.source, self.quick = open_picture(source), set()
+        self.seen = functools.cache(lambda helper: helper.load(self.source))
+        self.mask = functools.cache(lambda helper: helper.foreground(self.source))
 
     def update(self, change=None, picture=None):
         """Ask again; what goes wrong is told, and the last picture stays."""
@@ -1470,9 +1491,9 @@ class Explorer:
         start = time.monotonic()
         try:
             if picture is not None:
-                self.source, self.masks, self.quick = open_picture(picture), {}, set()
+                self.take(picture)
             if str(chosen) not in self.quick:
-                self.show("The network is at work ...")
+                self.stage.answer = "The network is at work ..."
             names = [name for name in chosen[1:] if name != "no second"]
             for name in {*names} - {*self.helpers}:
                 self.helpers[name] = type(self.helper)(name, device=self.helper.device)
@@ -1480,23 +1501,26 @@ class Explorer:
             if time.monotonic() - start < 0.5:
                 self.quick.add(str(chosen))
         except Exception as error:  # a function of one's own may raise anything
-            self.show(html.escape(f"{type(error).__name__}: {error}"))
+            self.stage.answer = html.escape(f"{type(error).__name__}: {error}")
+        finally:
+            self.stage.frame += 1
 
     def ask(self, kind, helpers):
         """Show the changed picture, and what one network or two say of it."""
-        picture = helpers[0].load(self.source)
+        picture = self.seen(helpers[0])
         if kind == "occlusion map":
             self.result = helpers[0].occlusion_map(picture, size=self.controls["size"].value)
             changed, answers = self.result.coloured()[0], [html.escape(self.result.description)]
         else:
             changed = helpers[0].load(self.change(kind, helpers[0], picture))
-            results = [helper.classify(self.source, changed, titles=["the picture", kind])
+            results = [helper.classify(self.seen(helper), changed, titles=["the picture", kind])
                        for helper in helpers]
             self.result, answers = results[0], map(self.section, results)
         file = io.BytesIO()
         Image.fromarray(changed).save(file, "jpeg", quality=90)
-        self.stage.picture, self.stage.words = file.getvalue(), self.result.description
-        self.show("".join(answers))
+        with self.stage.hold_sync():
+            self.stage.picture, self.stage.words = file.getvalue(), self.result.description
+            self.stage.answer = "".join(answers)
 
     def change(self, kind, helper, picture):
         """The picture after one of the experiments."""
@@ -1510,22 +1534,20 @@ class Explorer:
             return paint_square(picture, row, column, size, 128)
         if kind == "whole picture":
             return picture
-        if helper not in self.masks:
-            self.masks[helper] = helper.foreground(self.source)
         if kind == "silhouette":
-            return helper.silhouette(picture, self.masks[helper])
-        return swap_texture(picture, self.skin, self.masks[helper], kind.split()[1])
+            return helper.silhouette(picture, self.mask(helper))
+        return swap_texture(picture, self.skin, self.mask(helper), kind.split()[1])
 
     def section(self, result):
         """One network's answer as HTML."""
-        _, _, note, _, answer = result.panels()[1]
-        rows = [f"<b>{html.escape(result.network)}</b><p><b>{html.escape(note[0])}</b>"
-                f"<b>{html.escape(note[1])}</b></p>"]
+        _, _, note, kept, answer = result.panels()[1]
+        rows = [f"<b>{html.escape(result.network)}</b><p><span>{html.escape(note[0])}</span>"
+                f"<span>{html.escape(note[1])}</span></p>"]
         for each in answer:
             label, number = html.escape(each.label), html.escape(percent(each.probability))
             rows.append(f"<p><span>{label}</span><span>{number}</span></p>"
-                        f'<hr style="width: {100 * each.probability:.1f}%">')
-        return f"<section>{''.join(rows)}</section>"
+                        f'<div style="width: {100 * each.probability:.1f}%"></div>')
+        return f'<section style="--hue: {BLUE if kept else VERMILION}">{"".join(rows)}</section>'
 
     def _ipython_display_(self):
         from IPython.display import HTML, display

@@ -193,7 +193,7 @@ def test_what_is_no_picture_is_refused(cnnh, monkeypatch, source, sentence):
         cnnh.load(source)
 
 
-@pytest.mark.parametrize("name", ["missing.jpg", "a\0b.jpg", "long" * 100, "~nobody of this name/cat.jpg", "", "."])
+@pytest.mark.parametrize("name", ["missing.jpg", "a\0b.jpg", "long" * 100, "~nobody of this name/cat.jpg"])
 def test_a_missing_file_is_named_with_the_folder_where_it_was_sought(name):
     with pytest.raises(FileNotFoundError, match=f"^image: .*{name[:20]}(?s:.*){os.path.basename(os.getcwd())}"):
         load_picture(name, 20)
