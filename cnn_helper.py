@@ -874,7 +874,8 @@ def own_network(module, categories, size, mean, std, device):
     try:
         # What a layer keeps of its last run is no leaf, which deepcopy refuses.
         kept = {id(each): each.detach() for layer in module.modules()
-                for each in vars(layer).values() if isinstance(each, torch.Tensor)}
+                for each in vars(layer).values()
+                if isinstance(each, torch.Tensor) and not each.is_leaf}
         module = copy.deepcopy(module, kept).float().eval().to(device)
         doing = f"fails on a batch of pictures (3, 3, {size}, {size}); does it take another size?"
         with torch_defaults(device):
