@@ -339,7 +339,7 @@ def swap_texture(image, texture, mask, where="everywhere"):
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#707070"  # safe for colour-blind eyes
 DOTS_PER_INCH = 100
 # By the number of pictures in a row: the side of each, and the size of its letters in points.
-SIZES = {1: (5.2, 22), 2: (3.05, 16), 3: (3.65, 14), 4: (2.8, 12), 5: (2.2, 12)}
+SIZES = {1: (5.2, 22), 2: (3.05, 16), 3: (3.62, 13), 4: (2.8, 12), 5: (2.2, 12)}
 
 
 def percent(probability):
@@ -493,10 +493,10 @@ def draw_panels(panels, columns, summary=""):
     titles = line * any(panel[1] for panel in panels)
     notes = line * any(panel[2][0] for panel in panels)
     step = max(side / max(topk, 5), 2 * line) if beside else line + 0.13 * (topk > 1)
-    answers = max(side, topk * step) if beside else side + 0.05 + topk * step
-    top, cell, height = 0.42 if summary else 0.04, 12 / columns, titles + notes + answers + 0.12
+    answers = max(side, topk * step) if beside else side + 0.03 + topk * step
+    top, cell, height = 0.36 if summary else 0.04, 12 / columns, titles + notes + answers + 0.06
     figure = new_figure(12, top + -(-len(panels) // columns) * height)
-    add_text(figure, 0.08, 0.08, summary, 18, 11.8, weight="bold")
+    add_text(figure, 0.08, 0.04, summary, 18, 11.8, weight="bold")
     for number, (image, title, note, kept, answer) in enumerate(panels):
         left, upper = number % columns * cell + 0.08, top + number // columns * height
         hue, dash = (BLUE, "-") if kept else (VERMILION, (0, (2, 1)))
@@ -505,7 +505,7 @@ def draw_panels(panels, columns, summary=""):
         if len(panels) > 1:
             axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
                                      edgecolor=hue, linewidth=6, linestyle=dash))
-        upper += titles if beside else titles + side + 0.05
+        upper += titles if beside else titles + side + 0.03
         label = note[0][:1] if columns == 5 and number else note[0]  # a tick or a cross will do
         add_row(figure, left, upper, label, note[1], points, cell - 0.2 if beside else side)
         left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
@@ -878,7 +878,7 @@ def own_network(module, categories, size, mean, std, device):
                 if isinstance(each, torch.Tensor) and not each.is_leaf}
         module = copy.deepcopy(module, kept).float().eval().to(device)
         doing = f"fails on a batch of pictures (3, 3, {size}, {size}); does it take another size?"
-        with torch_defaults(device):
+        with torch.random.fork_rng(devices=[]), torch_defaults(device):
             logits = module(torch.zeros(3, 3, size, size))
     except Exception as error:
         raise ValueError(f"model: {doing} It said: {error}") from None
@@ -908,7 +908,7 @@ def as_categories(categories, classes):
 
 
 def find_network(model, weights, categories, size, mean, std, device):
-    """The Network that is asked for, in eval mode and without gradients."""
+    """The Network that is asked for, in eval mode, on the device."""
     name = model.lower().replace("-", "_") if isinstance(model, str) else None
     if name is None and not isinstance(model, torch.nn.Module):
         raise TypeError(f"model: must be a name or a torch.nn.Module; got {type(model).__name__}.")
@@ -920,8 +920,7 @@ def find_network(model, weights, categories, size, mean, std, device):
         raise ValueError(f"categories, size, mean, std: {model} has its own.")
     else:
         network = bundled_network(name) if name in BUNDLED else torchvision_network(name, weights)
-    for parameter in network.module.eval().to(device).parameters():
-        parameter.requires_grad_(False)
+    network.module.eval().to(device)
     return network
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="these tests need the package playwright")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium"),
+              pytest.mark.skipif("BROWSER_TESTS" not in os.environ, reason="not confirmed yet: set BROWSER_TESTS=1 to run them")]
 LAB_SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # all cells in the page, seen or not
                 "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}'}
 EXPLORER = """import cnn_helper
