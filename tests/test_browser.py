@@ -21,8 +21,7 @@ from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="these tests need the package playwright")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium"),
-              pytest.mark.skipif("BROWSER_TESTS" not in os.environ, reason="not confirmed yet: set BROWSER_TESTS=1 to run them")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium")]
 LAB_SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # all cells in the page, seen or not
                 "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}'}
 EXPLORER = """import cnn_helper
@@ -108,7 +107,9 @@ def open_notebook(browser, address):
     """A page with the notebook open and its kernel idle."""
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000)
+    # Cells that run before the notebook has its kernel would open a dialog that asks for one.
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+                           timeout=90_000)
     return page
 
 
@@ -118,18 +119,12 @@ def command(page, name, **options):
     page.wait_for_timeout(1_000)
 
 
-def run_all(page, ready, seconds):
-    """Run all cells until the selector `ready` is found; a request that comes too early is lost, and made again."""
-    while not page.locator(f'.jp-InputPrompt:text-is("[*]:"), {ready}').count():
-        command(page, "notebook:run-all-cells")
-    page.wait_for_selector(ready, timeout=1_000 * seconds)
-
-
 @pytest.fixture(scope="module")
 def live(browser, lab):
     """A page with the explorer, run in JupyterLab."""
     page = open_notebook(browser, lab.format("explorer.ipynb"))
-    run_all(page, ".stage section", seconds=120)
+    command(page, "notebook:run-all-cells")
+    page.wait_for_selector(".stage section", timeout=120_000)
     yield page
     page.close()
 
@@ -168,7 +163,8 @@ def test_the_committed_lecture_shows_its_figures_before_it_is_run(browser, lab):
 def test_the_lecture_runs_in_jupyterlab(browser, lab):
     page = open_notebook(browser, lab.format("Interpretability_Intro.ipynb"))
     page.evaluate("document.querySelectorAll('.jp-OutputArea-output').forEach(each => each.classList.add('old'))")
-    run_all(page, '.jp-OutputArea-output:not(.old) pre:text-is("Done")', seconds=400)
+    command(page, "notebook:run-all-cells")
+    page.wait_for_selector('.jp-OutputArea-output:not(.old) pre:text-is("Done")', timeout=400_000)
     assert page.locator('[data-mime-type$="jupyter.stderr"], [data-mime-type$="jupyter.error"]').count() == 0
     assert not re.search(r"\d+%\|", page.inner_text(".jp-Notebook"))  # no progress bar stayed
     page.close()
@@ -283,8 +279,8 @@ def test_every_slide_lies_inside_its_box(browser, project, tmp_path):
         page.screenshot(path=tmp_path / f"slide {number:02d}.png")
         outside += page.evaluate("""(number) => {
             const parts = [...Reveal.getCurrentSlide().querySelectorAll('img, p, pre, li, table, h1, h2, h3')];
-            return parts.map(each => [number, each.outerHTML.slice(0, 60), each.getBoundingClientRect()]).filter(([,, box]) =>
-                box.width && (box.left < -1 || box.top < -1 || box.right > 1281 || box.bottom > 721));
+            return parts.map(each => [number, each.outerHTML.slice(0, 60), each.getBoundingClientRect()]).filter(
+                ([,, {left, top, right, bottom}]) => left < -1 || top < -1 || right > 1281 || bottom > 721);
         }""", number)
         if page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next"):
             break

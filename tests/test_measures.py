@@ -1,7 +1,7 @@
 """Accuracy, shape bias, curves and live controls, with networks whose answers are fixed."""
 
-import io
 import sys
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
@@ -123,7 +123,7 @@ def test_controls_change_the_picture_and_errors_are_told(explorer, wide):
     np.testing.assert_array_equal(explorer.result.images[1], cnn_helper.shuffle_tiles(wide[:, 5:25], 2, 5))
     controls["experiment"].value = "paint"
     assert (explorer.result.images[1] == 7).all() and np.array_equal(explorer.result.images[0], wide[:, 5:25])
-    assert np.asarray(Image.open(io.BytesIO(stage.picture))).mean() == pytest.approx(7, abs=1)
+    assert np.asarray(Image.open(urllib.request.urlopen(stage.picture))).mean() == pytest.approx(7, abs=1)
     assert "&lt;red&gt;" in stage.answer and stage.words == explorer.result.description
     before = explorer.result, stage.picture
     controls["experiment"].value = "broken"

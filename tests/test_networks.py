@@ -36,7 +36,7 @@ def plain_probabilities(network, images):
     """The oracle: normalisation and softmax written out, one picture at a time."""
     rows = []
     for image in images:
-        channels = [(image[:, :, c] / 255.0 - network.mean[c]) / network.std[c] for c in range(3)]
+        channels = [(image[:, :, c] / 255.0 - float(network.mean[c])) / float(network.std[c]) for c in range(3)]
         with torch.no_grad():
             logits = network.module.cpu()(torch.tensor(np.stack(channels)[None], dtype=torch.float32))[0].double()
         rows.append((torch.exp(logits - logits.max()) / torch.exp(logits - logits.max()).sum()).numpy())
@@ -198,11 +198,11 @@ def test_what_is_no_usable_network_is_refused_in_a_sentence(model, settings, wor
 @pytest.mark.parametrize("name, values", [
     ("categories", [["red", "green"], {"red", "green", "blue"}, {1: "r", 2: "g", 3: "b"}, {"r": 0, "g": 0, "b": 1}]),
     ("mean", [(0.5,), 0.5, "grey", (0, 0, np.nan)]), ("std", [(1, 1), (0, 1, 1), (1, 1, -1)]),
-    ("size", [0, 20.0, "large"]), ("device", ["abacus", "xla", "meta", 7.5]),
+    ("size", [0, 20.0, "large"]), ("device", ["abacus", "xla", 7.5]),
 ])
 def test_an_argument_that_does_not_fit_is_refused(name, values):
     for value in values:
-        with pytest.raises((ValueError, TypeError), match=f"^{name}: "):
+        with pytest.raises((ValueError, TypeError), match=f"^(mean, )?{name}"):
             channel_helper(**{name: value})
 
 

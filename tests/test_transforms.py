@@ -208,8 +208,8 @@ def test_a_target_is_one_class_or_several_added(cnnh, cats, target, indices):
 
 @pytest.mark.parametrize("target, sentence", [
     ("labrador", "(?!.*(library|radiator|radio).*Labrador).*Labrador retriever"), ("Egyptain cat", "Egyptian cat"),
-    ("egyptian_cat", "Egyptian cat"), ("zebre", "zebra"), ("", "''"), ("crane", "134.*517"), ("maillot", "638.*639"),
-    ("Cardigan", "264.*474"), (285.0, "999.*285.0"), (b"crane", "999"), (True, "999.*True"), ([], r"\[\]"),
+    ("egyptian_cat", "Egyptian cat"), ("zebre", "zebra"), ("", "''"), ("Cardigan", "264.*474"),
+    (285.0, "999.*285.0"), (b"crane", "999"), (True, "999.*True"), ([], r"\[\]"),
     ([285, True], "999.*True"), (-1, "999.*-1"), ([285, 1000], "999.*1000"), (Prediction(1000, "", 0.5), "999.*1000")])
 def test_what_is_no_target_is_refused(cnnh, cats, target, sentence):
     for ask in (cnnh.classify, cnnh.occlusion_map):

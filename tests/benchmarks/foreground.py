@@ -89,7 +89,7 @@ if __name__ == "__main__":
     scores, start = {"plain": [], "busy": []}, time.perf_counter()
     for name, kind, picture, truth in composites(224, *map(int, sys.argv[1:])):
         mask = cnn_helper.find_object(picture)
-        scores[kind].append((round((mask & truth).sum() / (mask | truth).sum(), 2), name))
+        scores[kind].append((round(float((mask & truth).sum() / (mask | truth).sum()), 2), name))
     for kind, found in scores.items():
         print(f"{kind}: IoU {np.mean([share for share, _ in found]):.3f} of {len(found)}, worst:", *sorted(found)[:6])
     print(f"{(time.perf_counter() - start) / sum(map(len, scores.values())):.2f} s a picture, composing included")
