@@ -11,11 +11,12 @@ import copy
 import difflib
 import functools
 import html
-import importlib
+import importlib.util
 import io
 import itertools
 import os
 import re
+import runpy
 import sys
 import threading
 import time
@@ -30,7 +31,6 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 import torch
-import torchvision.models
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -726,7 +726,6 @@ def draw_outline(image, mask):
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
 BATCH = {"cpu": 4, "cuda": 128, "mps": 64}  # pictures at once in PyTorch
 CPU = torch.device("cpu")
-IMAGENET = tuple(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
     "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
     "bird": "8, 10-16, 18-20, 22-24, 80-83, 87-96, 98-100, 127-133, 135-145",
@@ -737,6 +736,18 @@ SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, a
     "elephant": "385-386", "keyboard": "508, 878", "knife": "499", "oven": "766",
     "truck": "555, 569, 656, 675, 717, 734, 864, 867",
 }
+
+
+@functools.cache
+def imagenet_labels():
+    """ImageNet's 1,000 labels, of torchvision, which takes two seconds to import as a whole."""
+    path = Path(importlib.util.find_spec("torchvision").origin).parent / "models" / "_meta.py"
+    try:
+        return tuple(runpy.run_path(str(path))["_IMAGENET_CATEGORIES"])
+    except (OSError, KeyError):
+        from torchvision.models import ResNet18_Weights
+
+        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def class_indices(category):
@@ -789,11 +800,13 @@ def bundled_network(name):
     with torch.device("meta"):  # a random start costs time
         module = EfficientNet.from_name(package)
     module.load_state_dict(torch.load(path, weights_only=True), assign=True)
-    return Network(name, module, BUNDLED[name], (0.5,) * 3, (0.5,) * 3, IMAGENET)
+    return Network(name, module, BUNDLED[name], (0.5,) * 3, (0.5,) * 3, imagenet_labels())
 
 
 def torchvision_network(name, weights):
     """A classifier by torchvision's builder; its weights are cached or downloaded."""
+    import torchvision.models
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = " or ".join(difflib.get_close_matches(name, known)) or "any of torchvision's"
@@ -861,7 +874,7 @@ def own_network(module, categories, size, mean, std):
 def as_categories(categories, classes):
     """The labels in order, from a list, or a mapping from or to indices."""
     if categories is None:
-        return IMAGENET if classes == 1000 else tuple(f"class {index}" for index in range(classes))
+        return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
     if isinstance(categories, Mapping):
         if not all(isinstance(index, Integral) for index in categories):
             categories = {index: label for label, index in categories.items()}
@@ -896,11 +909,14 @@ def best_device(device):
 
 def torch_engine(network, device):
     def ask(pictures):
-        pictures, rows = iter(pictures), []
+        pictures, rows, content = iter(pictures), [], bytearray()
         while batch := list(itertools.islice(pictures, BATCH[device.type])):
             with torch_defaults(device):
                 rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
-        return torch.cat(rows).cpu().numpy() if rows else []
+            if device.type == "cpu":  # small tensors between large ones would fragment the memory
+                content += rows.pop().numpy().tobytes()
+        content += b"".join(row.cpu().numpy().tobytes() for row in rows)
+        return np.frombuffer(content, np.float32).reshape(-1, len(network.categories))
 
     return ask
 
@@ -911,7 +927,8 @@ def openvino_engine(network):
     example = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
-        traced = torch.jit.trace(network, example, check_trace=False)
+        # A function is traced faster than a module: its weights are constants.
+        traced = torch.jit.trace(lambda pictures: network(pictures), example, check_trace=False)
         graph = openvino.convert_model(traced, example_input=example)
     graph.reshape(example.shape)
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
@@ -981,8 +998,8 @@ class CNN_Helper:
                  categories=None, size=None, mean=None, std=None):
         self.device = best_device(device)
         with torch_defaults(CPU):
-            network = find_network(model, weights, categories, size, mean, std).eval()
-            self.network = network.to(self.device)
+            network = find_network(model, weights, categories, size, mean, std)
+            self.network = network.eval().requires_grad_(False).to(self.device)
             self._ask, self.engine = compile_engine(network, self.device)
         self.size, self.categories = network.size, network.categories
 
@@ -1289,8 +1306,8 @@ STAGE_STYLE = """
 .stage, .stage > div { display: flex; gap: 16px; font: 21px/1.2 sans-serif; color: black; }
 .stage img { width: min(46%, 66vh); aspect-ratio: 1; align-self: start; touch-action: none; }
 .stage > div, .stage section { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.stage p { display: flex; flex-wrap: wrap; justify-content: space-between; margin: 0 0 8px;
-  padding: 6px; }
+.stage p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 8px;
+  margin: 0 0 8px; padding: 6px; }
 """
 STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
 SLIDERS = {"shuffle": ("grid", "seed"), "occlude": ("size",), "occlusion map": ("size",)}
