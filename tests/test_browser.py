@@ -160,16 +160,6 @@ def test_the_committed_lecture_shows_its_figures_before_it_is_run(browser, lab):
     page.close()
 
 
-def test_the_lecture_runs_in_jupyterlab(browser, lab):
-    page = open_notebook(browser, lab.format("Interpretability_Intro.ipynb"))
-    page.evaluate("document.querySelectorAll('.jp-OutputArea-output').forEach(each => each.classList.add('old'))")
-    command(page, "notebook:run-all-cells")
-    page.wait_for_selector('.jp-OutputArea-output:not(.old) pre:text-is("Done")', timeout=400_000)
-    assert page.locator('[data-mime-type$="jupyter.stderr"], [data-mime-type$="jupyter.error"]').count() == 0
-    assert not re.search(r"\d+%\|", page.inner_text(".jp-Notebook"))  # no progress bar stayed
-    page.close()
-
-
 @pytest.mark.parametrize("screen", ["sidebar", "no sidebar", "800 pixels", "dark"])
 def test_the_explorer_is_seen_at_once_and_legible(live, tmp_path, screen):
     live.set_viewport_size({"width": 1280, "height": 720})
