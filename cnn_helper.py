@@ -22,7 +22,7 @@ import threading
 import time
 import unittest.mock
 import warnings
-from collections import namedtuple
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -102,6 +102,8 @@ def download(address):
 
 def decode(source, name):
     try:
+        if hasattr(source, "encoding"):
+            raise ValueError('it is open as text: use mode "rb"')
         if hasattr(source, "read"):
             if source.seekable():  # a pipe is not
                 source.seek(0)
@@ -725,7 +727,7 @@ def draw_outline(image, mask):
 # ---- 4. Networks, and the engine that asks them ----
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
-BATCH = {"cpu": 4, "cuda": 128, "mps": 64}  # pictures at once in PyTorch
+BATCH = {"cpu": 4, "cuda": 128}  # pictures at once in PyTorch; 64 elsewhere
 CPU = torch.device("cpu")
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
     "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
@@ -861,8 +863,8 @@ def own_network(module, categories, size, mean, std):
     except Exception as error:
         raise ValueError(f"{problem} ({error}).") from None
     shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))
-    usable = len(shape) == 2 and shape[0] == 3 and shape[1] > 1 and dtype == torch.float32
-    if not usable or logits.isnan().all():
+    usable = isinstance(logits, torch.Tensor) and logits.is_floating_point()
+    if not usable or len(shape) != 2 or shape[0] != 3 or shape[1] < 2 or logits.isnan().all():
         raise ValueError(f"model: must answer (N, 3, {size}, {size}) with floats (N, classes), two"
                          f" classes or more, no NaN; three pictures gave {dtype} {shape}.")
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
@@ -877,12 +879,13 @@ def as_categories(categories, classes):
     if categories is None:
         return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
     if isinstance(categories, Mapping):
-        if not all(isinstance(index, Integral) for index in categories):
-            categories = {index: label for label, index in categories.items()}
-        categories = [categories.get(index) for index in range(len(categories))]
+        pairs = ((a, b) if str(a).isdigit() else (b, a) for a, b in categories.items())
+        labels = {str(index): label for index, label in pairs}  # as in JSON
+        categories = [labels.get(str(index)) for index in range(len(categories))]
     categories = as_tuple("categories", categories)
     if len(categories) != classes or None in categories:
-        raise ValueError(f"categories: must be {classes}, one a class; got {len(categories)}.")
+        raise ValueError(f"categories: must be {classes}, with indices from 0 on where they are a "
+                         f"mapping; got {len(categories)}, {categories!r:.80}.")
     return tuple(map(str, categories))
 
 
@@ -911,7 +914,7 @@ def best_device(device):
 def torch_engine(network, device):
     def ask(pictures):
         pictures, rows, content = iter(pictures), [], bytearray()
-        while batch := list(itertools.islice(pictures, BATCH[device.type])):
+        while batch := list(itertools.islice(pictures, BATCH.get(device.type, 64))):
             with torch_defaults(device):
                 rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
             if device.type == "cpu":  # small tensors between large ones would fragment the memory
@@ -937,21 +940,21 @@ def openvino_engine(network):
     def ask(pictures):
         # A queue of its own: threads do not meet. No callback: it would need Python's lock from
         # OpenVINO's threads, which a helper that is deleted waits for while holding that lock.
-        queue, rows, asked = openvino.AsyncInferQueue(compiled), {}, {}
+        queue, started, rows = openvino.AsyncInferQueue(compiled), deque(), []
 
-        def read(slot):
-            rows[asked[slot]] = queue[slot].get_output_tensor(0).data[0].copy()
+        def collect():
+            request = started.popleft()
+            request.wait()
+            rows.append(request.get_output_tensor(0).data[0].copy())
 
         for number, picture in enumerate(pictures):
-            slot = queue.get_idle_request_id()
-            if slot in asked:
-                read(slot)
-            asked[slot] = number
-            queue.start_async([picture[None]])
-        queue.wait_all()
-        for slot in asked:
-            read(slot)
-        return [rows[number] for number in sorted(rows)]
+            if len(started) == len(queue):
+                collect()
+            started.append(queue[number % len(queue)])
+            started[-1].start_async([picture[None]])
+        while started:
+            collect()
+        return rows
 
     return ask
 
@@ -1085,8 +1088,9 @@ class CNN_Helper:
         if len(found) != 1:
             near = found or [index for index, label in enumerate(labels) if wanted in label]
             near += map(labels.index, difflib.get_close_matches(wanted, labels))
-            near = ", ".join(f"{self.categories[index]} ({index})" for index in near[:5])
-            raise ValueError(f"target: {target!r} is not the label of one class; near are {near}.")
+            near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)][:5]
+            raise ValueError(f"target: {target!r} is not the label of one class; near are "
+                             f"{', '.join(near) or 'none'}.")
         return self.categories[found[0]], found
 
     def shuffle(self, image, grid=4, *, seed=0):
@@ -1251,8 +1255,8 @@ class CNN_Helper:
         A `skin` adds the texture swap; `experiments` are your own functions by name, from a picture
         to a picture. Without anywidget or ipywidgets 8, the answer is a still Classification.
         """
-        own = dict(experiments or {})
-        if not all(map(callable, own.values())):
+        own = experiments or {}
+        if not isinstance(own, Mapping) or not all(map(callable, own.values())):
             raise TypeError('experiments: must be functions by name, as {"blur": function}.')
         try:
             return Explorer(self, image, skin, own)

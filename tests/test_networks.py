@@ -214,7 +214,8 @@ def test_a_module_of_ones_own_answers_by_hand_computed_numbers():
     row = channel_helper(mean=np.array([0, 0.5, 1]), std=torch.tensor([1, 0.5, 1])).probabilities(picture | 255)[0]
     assert row == pytest.approx(np.array([1, 1, np.exp(-10)]) / (2 + np.exp(-10)), abs=1e-6)  # logits 10, 10, 0
     for categories in (np.array(["red", "green", "blue"]), {1: "green", 2: "blue", 0: "red"},
-                       {"blue": 2, "red": 0, "green": 1}, {np.int64(2): "blue", 0: "red", np.uint8(1): "green"}):
+                       {"blue": 2, "red": 0, "green": 1}, {np.int64(2): "blue", 0: "red", np.uint8(1): "green"},
+                       {"0": "red", "1": "green", "2": "blue"}):
         assert channel_helper(categories=categories).categories == ("red", "green", "blue")
 
 
@@ -243,6 +244,7 @@ OWN = {
     "channels last": lambda: small_network().to(memory_format=torch.channels_last),
     "float16": lambda: small_network().half(), "bfloat16": lambda: small_network().bfloat16(),
     "float64": lambda: small_network().double(),
+    "answers float64": lambda: Then(torch.Tensor.double, small_network()),
 }
 
 

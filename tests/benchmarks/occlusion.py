@@ -35,7 +35,7 @@ def covered(image):
 def ways_to_map(helper, image, target):
     """By name: a function that computes a map, and how many windows it asks about."""
     network = helper.network
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (network.mean, network.std))
+    mean, std = (torch.as_tensor(values).view(3, 1, 1) for values in (network.mean, network.std))
 
     def normalise(pictures):
         return (torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2) / 255 - mean) / std
