@@ -1028,7 +1028,7 @@ class CNN_Helper:
     def answers(self, pictures, total=None):
         """Probabilities (N, classes) of float32 for an iterable of pictures (S, S, 3)."""
         file = sys.stdout if "ipykernel" in sys.modules else None  # stderr would stay, in red
-        with tqdm(pictures, total=total, delay=2, leave=False, file=file) as steps:
+        with tqdm(pictures, total=total, delay=4, leave=False, file=file) as steps:
             rows = self._ask(steps)
         rows = np.array(rows, dtype=np.float32).reshape(len(rows), len(self.categories))
         if np.isnan(rows).any():

@@ -1,5 +1,6 @@
 """What the tests share: the project's folder on the path, one helper for all, pictures that are not square."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs OpenVINO")
 sys.path.insert(0, str(ROOT))
 
 import cnn_helper  # noqa: E402

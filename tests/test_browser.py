@@ -17,11 +17,13 @@ import nbformat
 import numpy as np
 import pytest
 import urllib3
+from conftest import needs_openvino
 from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="these tests need the package playwright")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium")]
+pytestmark = [pytest.mark.slow, needs_openvino,
+              pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="these tests need Chromium")]
 LAB_SETTINGS = {"notebook-extension/tracker": '{"windowingMode": "none"}',  # all cells in the page, seen or not
                 "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}'}
 EXPLORER = """import cnn_helper

@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_openvino
 from PIL import Image
 
 import cnn_helper
@@ -45,6 +45,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 
 
+@needs_openvino
 @pytest.mark.slow
 def test_the_lecture_runs_again_in_a_read_only_folder_and_changes_nothing(images, tmp_path):
     for name in FILES:
@@ -107,6 +108,7 @@ def test_of_twenty_shuffles_so_many_keep_the_name(cnnh, cats, grid, kept, mean):
     assert curve.probabilities[0].mean() == pytest.approx(mean, abs=0.03)
 
 
+@needs_openvino
 def test_the_name_the_squares_the_rival_and_the_silhouette(cnnh, cats):
     covered = [cnnh.classify(cats[0], cnnh.occlude(cats[0], size)).unchanged for size in (150, 187)]
     assert [(sum(kept), len(kept)) for kept in covered] == [(7, 9), (4, 9)]
@@ -117,6 +119,7 @@ def test_the_name_the_squares_the_rival_and_the_silhouette(cnnh, cats):
     assert own.min() < 0.5 and rival.max() > 0.3 and np.argmin(own) == np.argmax(rival)
 
 
+@needs_openvino
 @pytest.mark.slow
 @pytest.mark.parametrize("model", cnn_helper.BUNDLED)
 def test_hide_everywhere_is_an_elephant_and_a_cat_in_hide_stays_a_cat_for_lite0(images, model):
@@ -134,6 +137,7 @@ def test_the_published_stimuli(cnnh, images):
     assert (hits.total, bias.total, hits.accuracy, bias.shape_bias) == pytest.approx((160, 160, 0.519, 0.245), abs=.02)
 
 
+@needs_openvino
 @pytest.mark.slow
 def test_one_command_draws_the_readmes_pictures(images, tmp_path):
     subprocess.run([sys.executable, ROOT / "tests" / "figures.py", tmp_path], check=True)

@@ -1,6 +1,5 @@
 """What a machine lacks, threads, interruptions, memory, the end of a process, and a GPU where there is one."""
 
-import importlib.util
 import itertools
 import runpy
 import subprocess
@@ -11,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import needs_openvino
 from test_networks import Then, own_helper
 
 import cnn_helper
 
 COMPARE = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "devices.py"))["compare"]
-needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs OpenVINO")
 EVERYTHING = """
 import sys, torch, cnn_helper
 early = {"openvino", "ipywidgets", "anywidget", "requests"} & {*sys.modules}

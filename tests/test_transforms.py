@@ -1,6 +1,5 @@
 """What changes a picture, the object found in it, targets and numbers, against expectations written by hand."""
 
-import importlib.util
 import itertools
 import runpy
 import sys
@@ -9,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from conftest import needs_openvino
 from PIL import Image, ImageFilter
 
 import cnn_helper
 from cnn_helper import BUNDLED, Prediction, find_object, shuffle_tiles, swap_texture
 
 BENCHMARK = runpy.run_path(__file__.replace("test_transforms", "benchmarks/foreground"))
-needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs OpenVINO")
 
 
 class Channels(torch.nn.Module):
