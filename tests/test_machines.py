@@ -18,7 +18,7 @@ import cnn_helper
 COMPARE = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "devices.py"))["compare"]
 EVERYTHING = """
 import sys, torch, cnn_helper
-early = {"openvino", "ipywidgets", "anywidget", "requests"} & {*sys.modules}
+early = {"openvino", "ipywidgets", "anywidget", "requests", "torchvision"} & {*sys.modules}
 sys.setswitchinterval(1)  # OpenVINO's threads get the interpreter when this one waits, and no sooner
 network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 for _ in range(10):

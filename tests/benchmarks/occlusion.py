@@ -95,9 +95,9 @@ def main():
     helper.occlusion_map(image, stride=4)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"memory during a map of stride 4 (3,136 windows): {more:.0f} MB more")
-    imports = started("import torch, torchvision")
+    imports = started("import torch")
     answer = started("import cnn_helper; cnn_helper.CNN_Helper().probabilities('images/cat.jpg')")
-    print(f"import torch, torchvision: {imports:.1f} s; from nothing to the first answer: {answer:.1f} s\n")
+    print(f"import torch: {imports:.1f} s; from nothing to the first answer: {answer:.1f} s\n")
     print("| network | way | ms a window | times ours |\n|---|---|---|---|")
     compare(helper, image)
     with torch.random.fork_rng():
