@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from pickle import UnpicklingError
 
 import matplotlib.style
 import numpy as np
@@ -640,24 +641,21 @@ class Measure(Shown):
                 f"{self.total} pictures ({', '.join(rows)}); {len(self.skipped)} not readable.")
 
     def _draw(self):
-        own, error = 100 * self.share, 100 * self.standard_error
-        rows = [(100 * row[0] / (row[0] + row[1] or np.nan), f"{name}, {self.WORDS.format(*row)}",
-                 "black") for name, row in self.categories.items()]
-        rows.sort(key=lambda row: np.nan_to_num(row[0], nan=-1))
-        rows += [(value, f"{name}, {value} %", GREY) for name, value in self.PUBLISHED.items()]
-        rows += [(own, f"{self.network:.20}, {own:.1f} ± {error:.1f} %", BLUE)]
-        values, names, hues = zip(*rows)
-        places, height = range(len(rows)), 0.25 * len(rows)
-        figure = new_figure(0.8 + height)
+        rows = [(row[0] / (row[0] + row[1] or 1), f"{name}, {self.WORDS.format(*row)}", GREY)
+                for name, row in self.categories.items()]
+        rows = sorted(rows) + [(value / 100, f"{name}, {value} %", "black")
+                               for name, value in self.PUBLISHED.items()]
+        number = f"{100 * self.share:.1f} ± {100 * self.standard_error:.1f} %"
+        shares, names, hues = zip(*rows, (self.share, f"{self.network:.20}, {number}", BLUE))
+        figure, height = new_figure(0.8 + 0.25 * len(names)), 0.25 * len(names)
         axes = add_axes(figure, 4.4, 0.4, 7.1, height)
-        axes.grid(axis="y")
-        axes.scatter(values, places, 90, hues, zorder=3)
-        axes.errorbar(own, places[-1], xerr=error, color=BLUE, linewidth=4)
-        axes.set_xticks([0, 50, 100], self.ENDS)
-        axes.set_yticks(places, names, size=14)
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        words = f"grey: Geirhos et al. 2019, arXiv 1811.12231, {self.SOURCE}"
-        add_text(figure, 4.4, 0.05, words, 14, 7, color=GREY)
+        axes.barh(names, shares, color=hues)
+        axes.errorbar(self.share, len(rows), xerr=self.standard_error, color=VERMILION, linewidth=4)
+        axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) + 0.6))
+        axes.set_xticks([0, 0.5, 1], self.ENDS)
+        axes.tick_params(axis="y", labelsize=14)
+        words = f"black: Geirhos et al. 2019, arXiv 1811.12231, {self.SOURCE}"
+        add_text(figure, 4.4, 0.05, words, 14, 7)
         return figure
 
 
@@ -825,22 +823,16 @@ def torchvision_network(name, weights):
         with unittest.mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
             module = torchvision.models.get_model(name, weights=entry)
     except Exception as error:
-        raise weights_error(path, name, entry.url, error) from None
+        if not path.exists():
+            raise FileNotFoundError(f"weights: could not fetch {entry.url} of {name} ({error}). Put"
+                                    f" a copy at {path}, or use {', '.join(BUNDLED)}.") from None
+        damaged = isinstance(error, (EOFError, UnpicklingError)) or "Stream" in str(error)
+        problem = "is damaged; delete it" if damaged else f"is not the file {entry.url} of {name}"
+        raise ValueError(f"weights: {path} {problem}.") from None
     transforms, categories = entry.transforms(), tuple(entry.meta["categories"])
     name = name if entry.name == "IMAGENET1K_V1" else f"{name} {entry.name}"
     size, = transforms.crop_size
     return Network(name, module, size, transforms.mean, transforms.std, categories)
-
-
-def weights_error(path, name, address, error):
-    if not path.exists():
-        return FileNotFoundError(f"weights: could not fetch {address} of {name} ({error}). Put a "
-                                 f"copy at {path}, or use a bundled one: {', '.join(BUNDLED)}.")
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        return ValueError(f"weights: {path} is damaged; delete it, and call again.")
-    return ValueError(f"weights: {path} is not the file {address} of {name}.")
 
 
 def own_network(module, categories, size, mean, std):
