@@ -691,15 +691,16 @@ def draw_contest(errors, human, deep_from):
     """Errors in percent by year, a person's, and the first deep network's year: a Chart."""
     def draw():
         figure = new_figure(5.8)
-        axes = add_axes(figure, 0.1, 0.1, 11.8, 5.2)
+        words = "blue: the first deep network, and later ones"
+        add_text(figure, 0.1, 0.05, words, 20, 11, color=BLUE)
+        add_text(figure, 0.1, 0.5, f"dashed: one trained person's estimate, {human:g} %", 20, 11)
+        axes = add_axes(figure, 0.1, 1, 11.8, 4.3)
         hues = [BLUE if year >= deep_from else GREY for year in errors]
         bars = axes.bar(list(errors), list(errors.values()), color=hues, tick_label=list(errors))
         axes.bar_label(bars, fmt="{:g} %", size=20, weight="bold", padding=3,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-        axes.text(deep_from, errors[deep_from] + 2.5, "the first deep network", size=20, color=BLUE)
         axes.axhline(human, color="black", linestyle="--", linewidth=2, zorder=0)
-        axes.set(yticks=[], ylim=(0, 1.1 * max(errors.values())))
-        add_text(figure, 5, 0.8, f"dashed: one trained person's estimate, {human:g} %", 20, 7)
+        axes.set(yticks=[], ylim=(0, 1.15 * max(errors.values())))
         return figure
 
     listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())

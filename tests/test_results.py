@@ -174,7 +174,8 @@ def curves(*last, points=(1, 2, 4, 8, 16)):
 
 ERRORS = dict(zip(range(2010, 2018), (28.2, 25.8, 16.4, 11.7, 6.7, 3.57, 2.99, 2.25)))
 CONTEST = cnn_helper.draw_contest(ERRORS, human=5.1, deep_from=2012)
-CHARTS = [(CONTEST, ["28.2 %", "16.4 %", "3.57 %", "5.1 %", "first deep network"])]
+CHARTS = [(CONTEST, ["28.2 %", "16.4 %", "3.57 %", "5.1 %", "first deep network"]),
+          (cnn_helper.draw_contest(dict.fromkeys(range(8), 90), human=90, deep_from=0), ["90 %"])]
 CHARTS += [(curves(*last, points=points), [f"network {number}" for number in range(len(last))])
            for last in ((0.5,), (0.5,) * 4, (1,) * 4, (0,) * 4, (0.97, 0.95, 0.5, 0.02), (0.03, 0.01, 0.99))
            for points in ((3,), (1, 2, 4, 8, 16), tuple(range(10, 220, 15)))]
