@@ -90,6 +90,14 @@ def test_bundled_networks_answer_as_a_plain_forward_pass(name, size, images, cap
     assert helper.categories[answer[0].argmax()] == "Egyptian cat" and answer[0].max() > 0.7
 
 
+def test_the_labels_are_torchvisions_wherever_it_keeps_them(monkeypatch):
+    labels = tuple(models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    assert cnn_helper.imagenet_labels() == labels
+    for answer in ({}, {"_IMAGENET_CATEGORIES": ["tench"]}):  # as if the file had another content
+        monkeypatch.setattr("runpy.run_path", lambda path: answer)
+        assert (cnn_helper.imagenet_labels.__wrapped__() == labels) == (answer == {})
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty folder for torch.hub's cache; no network; no OpenVINO, as large networks take long to compile."""
