@@ -106,8 +106,7 @@ def decode(source, name):
         if hasattr(source, "encoding"):
             raise ValueError('it is open as text: use mode "rb"')
         if hasattr(source, "read"):
-            if source.seekable():  # a pipe is not
-                source.seek(0)
+            source.seek(0)
             source = source.read()
         if not isinstance(source, Image.Image):
             if bytes(source[4:11]) in (b"ftyphei", b"ftyphev", b"ftypmif"):
@@ -904,21 +903,20 @@ def best_device(device):
         raise ValueError(f"device: {device!r} is none of {[*there, 'cpu']}.") from None
 
 
-def torch_engine(network, device):
-    def ask(pictures):
-        pictures, rows, content = iter(pictures), [], bytearray()
-        while batch := list(itertools.islice(pictures, BATCH.get(device.type, 64))):
-            with torch_defaults(device):
-                rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
-            if device.type == "cpu":  # small tensors between large ones would fragment the memory
-                content += rows.pop().numpy().tobytes()
-        content += b"".join(row.cpu().numpy().tobytes() for row in rows)
-        return np.frombuffer(content, np.float32).reshape(-1, len(network.categories))
-
-    return ask
+def ask_torch(network, device, pictures):
+    """Rows (N, classes) for an iterable of pictures, by PyTorch."""
+    pictures, rows, content = iter(pictures), [], bytearray()
+    while batch := list(itertools.islice(pictures, BATCH.get(device.type, 64))):
+        with torch_defaults(device):
+            rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
+        if device.type == "cpu":  # small tensors between large ones would fragment the memory
+            content += rows.pop().numpy().tobytes()
+    content += b"".join(row.cpu().numpy().tobytes() for row in rows)
+    return np.frombuffer(content, np.float32).reshape(-1, len(network.categories))
 
 
-def openvino_engine(network):
+def compile_openvino(network):
+    """A function that makes queues of requests to a network that OpenVINO has compiled."""
     openvino = import_openvino()
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
     example = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
@@ -929,40 +927,44 @@ def openvino_engine(network):
         graph = openvino.convert_model(traced, example_input=example)
     graph.reshape(example.shape)
     compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    return functools.partial(openvino.AsyncInferQueue, compiled)
 
-    def ask(pictures):
-        # A queue of its own: threads do not meet. No callback: it would need Python's lock from
-        # OpenVINO's threads, which a helper that is deleted waits for while holding that lock.
-        queue, started, rows = openvino.AsyncInferQueue(compiled), deque(), []
 
-        def collect():
-            request = started.popleft()
-            request.wait()
-            rows.append(request.get_output_tensor(0).data[0].copy())
+def ask_openvino(make_queue, pictures):
+    """Rows (N, classes) for an iterable of pictures, by OpenVINO.
 
-        for number, picture in enumerate(pictures):
-            if len(started) == len(queue):
-                collect()
-            started.append(queue[number % len(queue)])
-            started[-1].start_async([picture[None]])
-        while started:
+    Each call has a queue of its own, so that threads do not meet. A callback would need Python's
+    lock from OpenVINO's threads: a helper that is deleted holds that lock and waits for them.
+    """
+    queue, started, rows = make_queue(), deque(), []
+
+    def collect():
+        request = started.popleft()
+        request.wait()
+        rows.append(request.get_output_tensor(0).data[0].copy())
+
+    for number, picture in enumerate(pictures):
+        if len(started) == len(queue):
             collect()
-        return rows
+        started.append(queue[number % len(queue)])
+        started[-1].start_async([picture[None]])
+    while started:
+        collect()
+    return rows
 
-    return ask
 
-
-def compile_engine(network, device):
+def find_engine(network, device):
     """A function from an iterable of pictures to rows (N, classes), and its library's name.
 
     Control flow that depends on the input cannot be traced, nor what happens across a batch:
     OpenVINO must answer as PyTorch does, for one picture alone and for three at once.
     """
-    plain, black = torch_engine(network, device), np.zeros((network.size,) * 2 + (3,), np.uint8)
+    plain = functools.partial(ask_torch, network, device)
+    black = np.zeros((network.size, network.size, 3), dtype=np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
     if device.type == "cpu":
         with contextlib.suppress(Exception):  # not installed, or it meets an unknown operation
-            fast = openvino_engine(network)
+            fast = functools.partial(ask_openvino, compile_openvino(network))
             answers, expected = fast([noise, black, ~black]), plain([noise, black, ~black])
             if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
                 return fast, "openvino"
@@ -997,7 +999,7 @@ class CNN_Helper:
         with torch_defaults(CPU):
             network = find_network(model, weights, categories, size, mean, std)
             self.network = network.eval().requires_grad_(False).to(self.device)
-            self._ask, self.engine = compile_engine(network, self.device)
+            self._ask, self.engine = find_engine(network, self.device)
         self.size, self.categories = network.size, network.categories
 
     def __repr__(self):
@@ -1321,7 +1323,6 @@ class Explorer:
     def __init__(self, helper, image, skin, own):
         import anywidget
         import ipywidgets
-        from ipywidgets import Button, Dropdown, FileUpload, HBox, IntSlider
         from traitlets import Int, Unicode
 
         if int(ipywidgets.__version__.split(".")[0]) < 8:
@@ -1333,29 +1334,35 @@ class Explorer:
             picture, words, answer, still = (Unicode().tag(sync=True) for _ in range(4))
 
         self.helper, self.helpers, self.own = helper, {helper.network.name: helper}, own
-        self.first, self.place, side = open_picture(image), (0.5, 0.5), helper.size
+        self.first, self.place = open_picture(image), (0.5, 0.5)
         self.skin = None if skin is None else on_white(open_picture(skin))
         self.stage = Stage(still=f"still-{id(self)}")
-        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette", *own]
-        kinds += [f"texture {place}" for place in PLACES if skin is not None]
-        names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
-        self.controls = {
-            "experiment": Dropdown(options=kinds), "network": Dropdown(options=names),
-            "second": Dropdown(options=["no second", *names]),
-            "upload": FileUpload(accept="image/*", description="your picture"),
-            "grid": IntSlider(4, 1, 16, description="tiles"),
-            "seed": IntSlider(0, 0, 99, description="order"),
-            "size": IntSlider(side // 3, 1, side, description="square"),
-            "back": Button(description="first picture")}
-        for name in ("experiment", "network", "second", "grid", "seed", "size"):
-            self.controls[name].observe(self.update, "value")
-        self.controls["upload"].observe(self.upload, "value")
-        self.controls["back"].on_click(lambda _: self.update(source=self.first))
         self.stage.on_msg(self.point)
-        rows = [HBox(list(self.controls.values())[half]) for half in (slice(4), slice(4, 8))]
+        self.controls = self.make_controls(ipywidgets)
+        controls = list(self.controls.values())
+        rows = [ipywidgets.HBox(controls[:4]), ipywidgets.HBox(controls[4:])]
         self.box = ipywidgets.VBox([*rows, self.stage])
         self.box.add_class("explorer")
         self.update(source=self.first)
+
+    def make_controls(self, ipywidgets):
+        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette", *self.own]
+        kinds += [f"texture {place}" for place in PLACES if self.skin is not None]
+        names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
+        menu, slider, side = ipywidgets.Dropdown, ipywidgets.IntSlider, self.helper.size
+        controls = {
+            "experiment": menu(options=kinds), "network": menu(options=names),
+            "second": menu(options=["no second", *names]),
+            "upload": ipywidgets.FileUpload(accept="image/*", description="your picture"),
+            "grid": slider(4, 1, 16, description="tiles"),
+            "seed": slider(0, 0, 99, description="order"),
+            "size": slider(side // 3, 1, side, description="square"),
+            "back": ipywidgets.Button(description="first picture")}
+        for name in ("experiment", "network", "second", "grid", "seed", "size"):
+            controls[name].observe(self.update, "value")
+        controls["upload"].observe(self.upload, "value")
+        controls["back"].on_click(lambda _: self.update(source=self.first))
+        return controls
 
     def upload(self, change):
         for entry in change["new"]:

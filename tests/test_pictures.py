@@ -199,14 +199,6 @@ def test_a_missing_file_is_named_with_the_folder_where_it_was_sought(name):
         load_picture(name, 20)
 
 
-def test_a_pipe_is_read():
-    reading, writing = os.pipe()
-    os.write(writing, FILES["PNG"][0])
-    os.close(writing)
-    with open(reading, "rb") as file:
-        np.testing.assert_array_equal(load_picture(file, 20)[0], SMOOTH[:, 5:25])
-
-
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
 def test_a_file_cut_short_is_refused_by_name(format, share, tmp_path):
