@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from pickle import UnpicklingError
 
 import matplotlib.style
 import numpy as np
@@ -106,7 +105,8 @@ def decode(source, name):
         if hasattr(source, "encoding"):
             raise ValueError('it is open as text: use mode "rb"')
         if hasattr(source, "read"):
-            source.seek(0)
+            if source.seekable():  # an answer from the web is not
+                source.seek(0)
             source = source.read()
         if not isinstance(source, Image.Image):
             if bytes(source[4:11]) in (b"ftyphei", b"ftyphev", b"ftypmif"):
@@ -119,7 +119,7 @@ def decode(source, name):
             return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         levels = np.asarray(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = "no pixels, or more than 50 million"
+        reason = f"no pixels, or more than {LARGEST_PICTURE:,}"
     except Image.UnidentifiedImageError:
         reason = "unknown format"
     except ImportError:
@@ -143,7 +143,7 @@ def picture_from_array(array):
     known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
     if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
         raise ValueError(f"image: must be {wanted} of uint8 or floats, or have 1 or 4 channels, and"
-                         f" at most 50 million pixels; got {shape} of dtype {array.dtype}.")
+                         f" {LARGEST_PICTURE:,} pixels at most; got {shape}, dtype {array.dtype}.")
     low, high = array.min(), array.max()
     if not (0 <= low and high <= highest):  # written so that NaN fails too
         raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
@@ -226,9 +226,13 @@ def as_mask(mask, shape):
 
 
 def import_openvino():
-    # This package would report the use of OpenVINO over the network.
+    """The module openvino, without the package that reports its use over the network."""
     sys.modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module("openvino")
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if sys.modules["openvino_telemetry"] is None:
+            del sys.modules["openvino_telemetry"]
 
 
 @functools.cache
@@ -388,7 +392,8 @@ class Shown:
 
     def _repr_html_(self):
         picture, longest = io.BytesIO(), max(self.figure().get_size_inches())
-        self.save(picture, format="webp", dpi=min(100, 16_000 / longest))  # WebP's limit
+        self.save(picture, format="webp", dpi=min(100, 16_000 / longest),  # WebP's limit
+                  pil_kwargs={"quality": 50})
         content, words = base64.b64encode(picture.getvalue()).decode(), html.escape(repr(self))
         return f'<img alt="{words}" style="max-width:100%" src="data:image/webp;base64,{content}">'
 
@@ -549,8 +554,9 @@ class OcclusionMap(Shown):
         figure.colorbar(scale, axes, format="{x:.0%}", ticks=np.arange(0, 1.01, 0.1))
         axes.set_ylim(max(0, scale.norm.vmin), min(1, scale.norm.vmax))
         axes.axhline(self.target.probability, color="black", linewidth=2)
+        inside = "top" if self.target.probability > np.mean(axes.get_ylim()) else "bottom"
         axes.text(0.5, self.target.probability, whole, size=14, weight="bold", ha="center",
-                  va="bottom", transform=axes.get_yaxis_transform())
+                  va=inside, transform=axes.get_yaxis_transform())
         return figure
 
 
@@ -725,8 +731,7 @@ def draw_outline(image, mask):
 # ---- 4. Networks, and the engine that asks them ----
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
-BATCH = {"cpu": 4, "cuda": 128}  # pictures at once in PyTorch; 64 elsewhere
-CPU = torch.device("cpu")
+BATCH = {"cpu": 4, "cuda": 128, "mps": 64}  # pictures at once in PyTorch
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
     "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
     "bird": "8, 10-16, 18-20, 22-24, 80-83, 87-96, 98-100, 127-133, 135-145",
@@ -826,8 +831,10 @@ def torchvision_network(name, weights):
         if not path.exists():
             raise FileNotFoundError(f"weights: could not fetch {entry.url} of {name} ({error}). Put"
                                     f" a copy at {path}, or use {', '.join(BUNDLED)}.") from None
-        damaged = isinstance(error, (EOFError, UnpicklingError)) or "Stream" in str(error)
-        problem = "is damaged; delete it" if damaged else f"is not the file {entry.url} of {name}"
+        problem = "is damaged; delete it"
+        with contextlib.suppress(Exception):
+            torch.load(path, weights_only=True)
+            problem = f"is not the file {entry.url} of {name}"
         raise ValueError(f"weights: {path} {problem}.") from None
     transforms, categories = entry.transforms(), tuple(entry.meta["categories"])
     name = name if entry.name == "IMAGENET1K_V1" else f"{name} {entry.name}"
@@ -882,9 +889,10 @@ def as_categories(categories, classes):
 
 
 def find_network(model, weights, categories, size, mean, std):
-    own, name = isinstance(model, torch.nn.Module), str(model).lower().replace("-", "_")
+    own = isinstance(model, torch.nn.Module)
     if not own and not isinstance(model, str):
         raise TypeError(f"model: must be a name or a torch.nn.Module; got {type(model).__name__}.")
+    name = None if own else model.lower().replace("-", "_")
     if weights is not None and (own or name in BUNDLED):
         raise ValueError("weights: only torchvision's networks have several; leave it out.")
     if own:
@@ -897,16 +905,18 @@ def find_network(model, weights, categories, size, mean, std):
 def best_device(device):
     """`device`, checked to be there; None means cuda, else mps, else cpu."""
     there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    try:
-        return torch.empty(0, device=[*there, "cpu"][0] if device is None else device).device
-    except Exception:
-        raise ValueError(f"device: {device!r} is none of {[*there, 'cpu']}.") from None
+    there.append("cpu")
+    with contextlib.suppress(Exception):
+        chosen = torch.empty(0, device=there[0] if device is None else device).device
+        if chosen.type in there:
+            return chosen
+    raise ValueError(f"device: {device!r} is none of {', '.join(there)}.")
 
 
 def ask_torch(network, device, pictures):
     """Rows (N, classes) for an iterable of pictures, by PyTorch."""
     pictures, rows, content = iter(pictures), [], bytearray()
-    while batch := list(itertools.islice(pictures, BATCH.get(device.type, 64))):
+    while batch := list(itertools.islice(pictures, BATCH[device.type])):
         with torch_defaults(device):
             rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
         if device.type == "cpu":  # small tensors between large ones would fragment the memory
@@ -996,7 +1006,7 @@ class CNN_Helper:
     def __init__(self, model="efficientnet_lite0", *, weights=None, device=None,
                  categories=None, size=None, mean=None, std=None):
         self.device = best_device(device)
-        with torch_defaults(CPU):
+        with torch_defaults(torch.device("cpu")):
             network = find_network(model, weights, categories, size, mean, std)
             self.network = network.eval().requires_grad_(False).to(self.device)
             self._ask, self.engine = find_engine(network, self.device)
@@ -1077,7 +1087,9 @@ class CNN_Helper:
             raise TypeError("target: must be a label, a Prediction, a whole number from 0 to "
                             f"{len(self.categories) - 1}, or a list of them; got {target!r}.")
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
-        found = [index for index, label in enumerate(labels) if label == wanted]
+        # "crane" and "maillot" are two classes each, also where a torchvision tells them apart.
+        found = [index for index, label in enumerate(labels) if label == wanted
+                 or wanted in ("crane", "maillot") and label.startswith(wanted)]
         if not found and wanted in SIXTEEN and len(labels) == 1000:
             return target.strip(), class_indices(wanted)
         if len(found) != 1:
@@ -1122,8 +1134,8 @@ class CNN_Helper:
         copies = (paint_square(image, *corner, size, fill)
                   for corner in itertools.product(corners, corners))
         rows = self.answers(itertools.chain([image], copies), 1 + len(corners) ** 2)
-        whole, *covered = self._follow(rows, int(rows[0].argmax()) if target is None else target)
-        values = np.float32([each.probability for each in covered]).reshape(len(corners), -1)
+        whole, = self._follow(rows[:1], int(rows[0].argmax()) if target is None else target)
+        values = rows[1:, np.atleast_1d(whole.index)].sum(axis=1).reshape(len(corners), -1)
         return OcclusionMap(image, whole, values, size, stride)
 
     def _object(self, image, mask=None):

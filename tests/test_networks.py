@@ -152,18 +152,19 @@ def test_torchvisions_networks_load_as_published(name, weights, taken, size, set
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121", "mnasnet0_5"])
-@pytest.mark.parametrize("kind", ["text", "empty", "cut", "code", "another's", "wrapped", "list", "tensor"])
+@pytest.mark.parametrize("kind", ["text", "empty", "cut", "old, cut", "code", "another's", "wrapped", "list", "tensor"])
 def test_a_file_that_cannot_be_read_is_damaged_and_another_networks_is_not(kind, name, hub):
     path = hub / Path(models.get_model_weights(name).IMAGENET1K_V1.url).name
     code = type("Code", (), {"__reduce__": lambda self: (os.remove, (str(path),))})  # unpickled, it deletes the file
     state = Linear(3, 3).state_dict()
     strange = {"code": code(), "wrapped": {"state_dict": state}, "list": [1], "tensor": torch.ones(1)}
-    torch.save(strange.get(kind, state), path)
-    content = {"text": b"<html>not found", "empty": b"", "cut": path.read_bytes()[:500]}.get(kind, path.read_bytes())
+    torch.save(strange.get(kind, state), path, _use_new_zipfile_serialization=kind != "old, cut")
+    cut = {"text": b"<html>not found", "empty": b"", "cut": path.read_bytes()[:500], "old, cut": path.read_bytes()[:-3]}
+    content = cut.get(kind, path.read_bytes())
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^weights: .*{path.name}") as caught:
         cnn_helper.CNN_Helper(name)
-    assert ("damaged" in str(caught.value)) == (kind in ("text", "empty", "cut", "code"))
+    assert ("damaged" in str(caught.value)) == (kind in (*cut, "code"))
     assert path.read_bytes() == content
 
 
@@ -206,7 +207,7 @@ def test_what_is_no_usable_network_is_refused_in_a_sentence(model, settings, wor
 @pytest.mark.parametrize("name, values", [
     ("categories", [["red", "green"], {"red", "green", "blue"}, {1: "r", 2: "g", 3: "b"}, {"r": 0, "g": 0, "b": 1}]),
     ("mean", [(0.5,), 0.5, "grey", (0, 0, np.nan)]), ("std", [(1, 1), (0, 1, 1), (1, 1, -1)]),
-    ("size", [0, 20.0, "large"]), ("device", ["abacus", "xla", 7.5]),
+    ("size", [0, 20.0, "large"]), ("device", ["abacus", "xla", "meta", 7.5]),
 ])
 def test_an_argument_that_does_not_fit_is_refused(name, values):
     for value in values:
