@@ -70,7 +70,7 @@ def test_the_lecture_runs_again_in_a_read_only_folder_and_changes_nothing(images
 def test_the_lecture_is_committed_as_one_clean_run_and_keeps_its_form():
     nbformat.validate(LECTURE)
     cells = [cell for cell in LECTURE.cells if cell.cell_type == "code"]
-    assert (ROOT / FILES[0]).stat().st_size < 2_000_000 and len(LECTURE.cells) <= 45
+    assert (ROOT / FILES[0]).stat().st_size < 1_000_000 and len(LECTURE.cells) <= 45
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not any(red(output) for cell in cells for output in cell.outputs)
     assert not re.search(r"pictures/s|/tmp|PosixPath", " ".join(map(texts, cells)))
