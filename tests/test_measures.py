@@ -1,5 +1,6 @@
 """Accuracy, shape bias, curves and live controls, with networks whose answers are fixed."""
 
+import datetime
 import sys
 import urllib.request
 from dataclasses import replace
@@ -53,7 +54,7 @@ def test_measures_count_decisions_of_sixteen_categories(pointer, tmp_path):
     assert bias.categories == {"bear": (0, 0, 1), "cat": (1, 2, 3), "dog": (2, 0, 3)}  # by shape, by texture, all
     assert (accuracy.correct, accuracy.total) == (5, 8) and (bias.shape, bias.texture, bias.total) == (3, 2, 7)
     assert [each.standard_error**2 for each in (accuracy, bias)] == pytest.approx([0.625 * 0.375 / 8, 0.6 * 0.4 / 5])
-    assert "cat 2 of 4" in accuracy.description and "cat 1:2 of 3" in bias.description
+    assert "cat 2 of 4" in repr(accuracy) and "cat 1:2 of 3" in repr(bias)
     assert all(len(each.skipped) == 2 and "cat8-dog1" in each.skipped[0] for each in (accuracy, bias))
     assert (accuracy.accuracy, bias.shape_bias) == (5 / 8, 3 / 5)
     assert np.isnan(pointer.shape_bias(tmp_path / "knife").shape_bias)
@@ -110,44 +111,51 @@ def explorer(wide):
     (["ArrowRight", "ArrowDown"] * 30, np.s_[17:, 17:]), (["ArrowUp", "ArrowLeft"] * 30, np.s_[:3, :3])])
 def test_the_square_follows_the_pointer_and_the_arrow_keys(explorer, wide, messages, square):
     for message in messages:
-        frame = explorer.stage.frame
+        frame = explorer.stage.view["frame"]
         explorer.point(None, message, [])
-        assert explorer.stage.frame > frame  # the stage waits for it
+        assert explorer.stage.view["frame"] > frame  # the stage waits for it
     expected = wide[:, 5:25].copy()
     expected[square] = 128
     np.testing.assert_array_equal(explorer.result.images[1], expected)
 
 
+def controls_of(explorer):
+    names = ("experiment", "network", "second", "your picture", "tiles", "order", "square")
+    return dict(zip(names, explorer.controls))
+
+
 def test_controls_change_the_picture_and_errors_are_told(explorer, wide):
-    controls, stage = explorer.controls, explorer.stage
-    controls["experiment"].value, controls["grid"].value, controls["seed"].value = "shuffle", 2, 5
+    controls, stage = controls_of(explorer), explorer.stage
+    controls["experiment"].value, controls["tiles"].value, controls["order"].value = "shuffle", 2, 5
     np.testing.assert_array_equal(explorer.result.images[1], cnn_helper.shuffle_tiles(wide[:, 5:25], 2, 5))
     controls["experiment"].value = "paint"
     assert (explorer.result.images[1] == 7).all() and np.array_equal(explorer.result.images[0], wide[:, 5:25])
-    assert np.asarray(Image.open(urllib.request.urlopen(stage.picture))).mean() == pytest.approx(7, abs=1)
-    assert "&lt;red&gt;" in stage.answer and stage.words == explorer.result.description
-    before = explorer.result, stage.picture
+    assert np.asarray(Image.open(urllib.request.urlopen(stage.view["picture"]))).mean() == pytest.approx(7, abs=1)
+    assert "&lt;red&gt;" in stage.view["answer"] and stage.view["words"] == repr(explorer.result)
+    before = explorer.result, stage.view["picture"]
     controls["experiment"].value = "broken"
-    assert "division by zero" in stage.answer and before == (explorer.result, stage.picture)
+    assert "division by zero" in stage.view["answer"] and before == (explorer.result, stage.view["picture"])
     controls["experiment"].value = "occlusion map"
-    assert isinstance(explorer.result, cnn_helper.OcclusionMap) and stage.picture != before[1]
+    assert isinstance(explorer.result, cnn_helper.OcclusionMap) and stage.view["picture"] != before[1]
     explorer.point(None, [0.5, 0.5], [])
     assert controls["experiment"].value == "occlude" and len(explorer.result.images) == 2
 
 
 def test_other_networks_and_pictures_are_taken(explorer, images, wide):
-    explorer.controls["network"].value, explorer.controls["second"].value = "efficientnet_lite0", "ChannelMeans"
-    assert all(name in explorer.stage.answer for name in (">ChannelMeans<", ">efficientnet_lite0<"))
-    assert {type(each) for each in explorer.helpers.values()} == {type(explorer.helper)} != {cnn_helper.CNN_Helper}
+    controls, back = controls_of(explorer), explorer.box.children[1].children[-1]
+    controls["network"].value, controls["second"].value = "efficientnet_lite0", "ChannelMeans"
+    assert all(name in explorer.stage.view["answer"] for name in (">ChannelMeans<", ">efficientnet_lite0<"))
+    assert type(explorer.find("efficientnet_lite0")) is type(explorer.find("ChannelMeans")) is not cnn_helper.CNN_Helper
     for name, data in (("tabby.jpg", (images / "tabby.jpg").read_bytes()), ("notes.txt", b"no picture")):
-        explorer.upload({"new": [{"name": name, "content": memoryview(data)}]})
+        file = {"name": name, "type": "", "size": len(data), "content": memoryview(data)}
+        controls["your picture"].set_trait("value", (file | {"last_modified": datetime.datetime.now()},))
         np.testing.assert_array_equal(explorer.result.images[0], cnn_helper.load_picture(images / "tabby.jpg", 224)[0])
-    assert "notes.txt" in explorer.stage.answer
-    explorer.controls["back"].click()
+    assert "notes.txt" in explorer.stage.view["answer"]
+    back.click()
     np.testing.assert_array_equal(explorer.result.images[0], cnn_helper.load_picture(wide, 224)[0])
-    explorer.helper.device = "nowhere"
-    explorer.controls["second"].value = "efficientnet_lite1"
-    assert "nowhere" in explorer.stage.answer
+    explorer.find("ChannelMeans").device = "nowhere"
+    controls["second"].value = "efficientnet_lite1"
+    assert "nowhere" in explorer.stage.view["answer"]
 
 
 @pytest.mark.parametrize("name, module", [("anywidget", None), ("ipywidgets", type("Old", (), {"__version__": "7.8"}))])
@@ -155,7 +163,7 @@ def test_a_still_figure_comes_before_the_widget_or_alone(explorer, wide, monkeyp
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda value, **more: shown.append(value))
     explorer._ipython_display_()
-    assert f'id="{explorer.stage.still}"><img' in shown[0].data and "widget-view" in str(shown[1])
+    assert 'class="explorer-still"><img' in shown[0].data and "widget-view" in str(shown[1])
     monkeypatch.setitem(sys.modules, name, module)
     with pytest.warns(UserWarning, match="pip install.*ipywidgets>=8"):
         assert isinstance(channel_helper().explore(wide), cnn_helper.Classification)

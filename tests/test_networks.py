@@ -75,6 +75,14 @@ def small_network(size=20):
                           Linear(4 * ((size - 3) // 2) ** 2, 5))
 
 
+def used(change, module=None):
+    """A module after a change in place and a forward pass with gradients."""
+    module = module or small_network()
+    change(module)
+    module(torch.ones(2, 3, 20, 20))
+    return module
+
+
 @pytest.mark.parametrize("name, size", [
     ("efficientnet_lite0", 224), ("EfficientNet-Lite1", 240), ("efficientnet_lite2", 260)])
 def test_bundled_networks_answer_as_a_plain_forward_pass(name, size, images, capfd):
@@ -88,14 +96,6 @@ def test_bundled_networks_answer_as_a_plain_forward_pass(name, size, images, cap
     assert answer.dtype == np.float32 and helper.probabilities([]).shape == (0, 1000)
     np.testing.assert_allclose(answer, np.tile(plain_probabilities(helper.network, cats), (3, 1)), atol=1e-5)
     assert helper.categories[answer[0].argmax()] == "Egyptian cat" and answer[0].max() > 0.7
-
-
-def test_the_labels_are_torchvisions_wherever_it_keeps_them(monkeypatch):
-    labels = tuple(models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    assert cnn_helper.imagenet_labels() == labels
-    for answer in ({}, {"_IMAGENET_CATEGORIES": ["tench"]}):  # as if the file had another content
-        monkeypatch.setattr("runpy.run_path", lambda path: answer)
-        assert (cnn_helper.imagenet_labels.__wrapped__() == labels) == (answer == {})
 
 
 @pytest.fixture
@@ -198,6 +198,9 @@ def test_a_download_is_checked_and_cached(hub, monkeypatch, tmp_path):
     (Then(lambda means: means[0]), {}, "^model: .*classes"), (Then(lambda means: means.long()), {}, "^model: .*int64"),
     (Then(lambda means: {"logits": means}), {}, "^model: .*dict"), (Then(lambda means: (means,)), {}, "^model: .*tup"),
     (Then(lambda means: means * np.nan), {}, "^model: .*NaN"), (Then(threading.Lock()), {}, "^model: .*lock"),
+    (used(lambda module: module, Then(lambda logits: logits, small_network())), {}, "^model: .*copy"),
+    (used(lambda module: weight_norm(module[0])), {}, "^model: .*copy"),
+    (used(lambda module: prune.l1_unstructured(module[0], "weight", 0.5)), {}, "^model: .*copy"),
 ])
 def test_what_is_no_usable_network_is_refused_in_a_sentence(model, settings, words, hub):
     with pytest.raises(TypeError if model in (None, ChannelMeans) else ValueError, match=words):
@@ -228,19 +231,8 @@ def test_a_module_of_ones_own_answers_by_hand_computed_numbers():
         assert channel_helper(categories=categories).categories == ("red", "green", "blue")
 
 
-def used(change, module=None):
-    """A module after a change in place and a forward pass with gradients."""
-    module = module or small_network()
-    change(module)
-    module(torch.ones(2, 3, 20, 20))
-    return module
-
-
 OWN = {
     "partly frozen": lambda: used(lambda module: module[0].requires_grad_(False)),
-    "kept its activations": lambda: used(lambda module: module, Then(lambda logits: logits, small_network())),
-    "old weight norm": lambda: used(lambda module: weight_norm(module[0])),
-    "pruned": lambda: used(lambda module: prune.l1_unstructured(module[0], "weight", 0.5)),
     "lazy, has run": lambda: used(lambda module: module.__setitem__(6, LazyLinear(5))),
     "view": lambda: Sequential(Conv2d(3, 4, 3, 3), Then(lambda batch: batch.view(-1, 144), Identity()), Linear(144, 5)),
     "changes its input": lambda: Sequential(Then(lambda batch: batch.mul_(2), Identity()), small_network()),

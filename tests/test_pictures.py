@@ -224,7 +224,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(width, height, monkeypatch):
     bomb = bytearray(FILES["PNG"][0])
     bomb[16:24] = struct.pack(">II", width, height)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
-    with pytest.raises(ValueError, match="^image: .*50,000,000"):
+    with pytest.raises(ValueError, match="^image: .*pixels"):
         load_picture(bomb, 20)
 
 

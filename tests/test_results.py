@@ -46,7 +46,7 @@ def test_the_first_pictures_class_is_followed():
     np.testing.assert_allclose(result.share(["red", "green"]), numbers[1], atol=1e-6)
     assert result.unchanged == (False, True, True) and result.titles == ("1", "2", "3", "4")
     words = r"1: red >99.9 %\W+2: green >99.9 %.*red >99.9 % → <0.1 %.*3: .*red >99.9 % → >99.9 %"
-    assert re.match(words, result.description)
+    assert re.match(words, repr(result))
     np.testing.assert_array_equal(result.images[1], GREEN[:, 5:25])
     equal = channel_helper().classify(plain(0, 99, 99)).predictions[0]
     assert [each.index for each in equal] == [1, 2, 0]  # equal ones stay in the order of the classes
@@ -60,12 +60,12 @@ def test_a_target_is_a_class_or_several_together(target, index, label):
     result, count = channel_helper().classify(RED, GREEN, target=target, titles=("a", 5.0)), np.size(index)
     assert (result.followed[0].index, result.followed[0].label) == (index, label)
     assert result.followed[0].probability == pytest.approx(count / (E10 + 2), abs=1e-6)
-    assert result.unchanged == (count > 1,) and result.titles == ("a", "5.0") and label in result.description
+    assert result.unchanged == (count > 1,) and result.titles == ("a", "5.0") and label in repr(result)
 
 
 @pytest.mark.parametrize("pictures, given, error, words", [
     ([], {}, ValueError, "image"), ([RED, GREEN], {"titles": {"a", "b"}}, ValueError, "titles"),
-    ([RED, GREEN], {"titles": "one"}, ValueError, "titles.*2.*1"), ([RED], {"titles": []}, ValueError, "titles"),
+    ([RED, GREEN], {"titles": ["one"]}, ValueError, "titles.*2.*1"), ([RED], {"titles": "one"}, ValueError, "titles"),
     ([RED], {"topk": 6}, ValueError, "topk.*1 to 5.*6"), ([RED], {"topk": 2.0}, TypeError, "topk.*2.0")])
 def test_odd_arguments_are_refused(pictures, given, error, words):
     with pytest.raises(error, match=words):
@@ -111,10 +111,9 @@ def legible(figure):
     drawn = [call.args[0] for call in draw.call_args_list]
     texts = [(text, text.get_window_extent()) for text in drawn if text.get_visible() and text.get_text().strip()]
     pictures = [axes.get_window_extent() for axes in figure.axes if axes.images]
-    bars = [artist.get_window_extent() for artist in figure.artists]
     for text, box in texts:
         assert text.get_fontsize() >= 12 and min(box.p0) >= 0 and all(box.p1 <= figure.bbox.p1), text
-        assert not any(box.overlaps(other.padded(-1)) for other in pictures + bars), text
+        assert not any(box.overlaps(other.padded(-1)) for other in pictures), text
     for (text, box), (other, second) in itertools.combinations(texts, 2):
         assert not box.padded(-0.5).overlaps(second.padded(-0.5)), (text, other)
     inches = figure.dpi_scale_trans.inverted().transform_bbox
@@ -132,7 +131,7 @@ def test_all_of_a_classification_is_legible(pixel, count, topk):
     (texts, pictures), (width, height) = legible(figure), figure.get_size_inches()
     numbers = [box for text, box in texts if re.match("[<>]?[0-9.]+ %$", text)]
     assert len(pictures) == count and len(numbers) == count * topk + 1  # the target's in the first picture
-    least = {1: 4, 2: 3, 3: 3.6, 4: 2.7, 6: 3.6, 7: 2.7, 8: 2.7}.get(count, 2.2)
+    least = {1: 4, 2: 3, 3: 3.6, 4: 2.7}.get(count, 2.2)
     assert min(min(box.width, box.height) for box in pictures) > least - 0.01
     beside = pictures[0].y0 < numbers[1].y0 < pictures[0].y1 and numbers[1].x0 > pictures[0].x1
     assert width <= 12 and beside == (count < 3)
@@ -174,7 +173,7 @@ def curves(*last, points=(1, 2, 4, 8, 16)):
 
 ERRORS = dict(zip(range(2010, 2018), (28.2, 25.8, 16.4, 11.7, 6.7, 3.57, 2.99, 2.25)))
 CONTEST = cnn_helper.draw_contest(ERRORS, human=5.1, deep_from=2012)
-CHARTS = [(CONTEST, ["28.2 %", "16.4 %", "3.57 %", "5.1 %", "first deep network"]),
+CHARTS = [(CONTEST, ["28.2 %", "16.4 %", "3.57 %", "5.1 %", "person", "deep network"]),
           (cnn_helper.draw_contest(dict.fromkeys(range(8), 90), human=90, deep_from=0), ["90 %"])]
 CHARTS += [(curves(*last, points=points), [f"network {number}" for number in range(len(last))])
            for last in ((0.5,), (0.5,) * 4, (1,) * 4, (0,) * 4, (0.97, 0.95, 0.5, 0.02), (0.03, 0.01, 0.99))
@@ -196,7 +195,7 @@ FIGURES = {  # each made anew
     "classification": lambda: channel_helper().classify(RED, GREEN, titles=['<b>"x', "&amp;<!--"]),
     "dollars": lambda: channel_helper(categories=DOLLARS).classify(RED, GREEN, target=[0, 1], titles=DOLLARS[1:]),
     "map": lambda: channel_helper(categories=DOLLARS).occlusion_map(RED, "$^$", size=8, stride=6),
-    "curves": lambda: curves(0.2, 0.9, 0), "contest": lambda: replace(CONTEST),
+    "curves": lambda: curves(0.2, 0.9, 0), "contest": lambda: cnn_helper.draw_contest(ERRORS, human=5.1, deep_from=2012),
     "accuracy": lambda: Accuracy(network="n", categories={"cat": (3, 1, 4)}, skipped=()),
     "outline": lambda: cnn_helper.draw_outline(PICTURES[0], np.add.outer(np.arange(20), np.arange(30)) > 30)}
 HOSTILE = {"image.origin": "lower", "text.usetex": True, "savefig.transparent": True, "figure.dpi": 50,
@@ -209,7 +208,7 @@ def test_a_figure_is_the_same_whatever_matplotlibs_settings(make, tmp_path):
     page = (result := make())._repr_html_()
     alt = re.fullmatch('<img alt="([^"<>]*)" style="max-width:100%" src="data:image/webp;base64,[^"<>]*">', page)[1]
     result.save(str(tmp_path / "plain.png"))
-    assert html.unescape(alt) == result.description == repr(result)
+    assert html.unescape(alt) == repr(result)
     with plt.rc_context({"font.family": "DejaVu Serif"}):
         assert {text.get_fontfamily()[0] for text in make().figure().findobj(Text)} == {"DejaVu Serif"}
     with plt.rc_context():
@@ -227,5 +226,6 @@ def test_a_figure_is_the_same_whatever_matplotlibs_settings(make, tmp_path):
 
 
 def test_a_figure_taller_than_webp_allows_is_made_smaller():
-    page = cnn_helper.compare(channel_helper().classify([RED] * 40, topk=1))._repr_html_()
+    result = channel_helper().classify([RED] * 50, topk=1)
+    page = cnn_helper.compare(result, result)._repr_html_()
     assert 15_000 < Image.open(urllib.request.urlopen(page.split('"')[5])).height <= 16_383

@@ -174,8 +174,8 @@ def test_the_network_is_read_once_for_all_threads_and_without_it_ones_own_mask_w
             assert (helper.silhouette(SQUARE, MASK)[MASK] == 0).all()
             helper.foreground(SQUARE)
         caught.match("^foreground: (?=.*pip install openvino)(?=.*[.]onnx)(?=.*mask)")
-    read, files = openvino.Core.read_model, []
-    monkeypatch.setattr(openvino.Core, "read_model", lambda *given: files.append(given) or read(*given))
+    read, files = openvino.Core.compile_model, []
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: files.append(given) or read(*given))
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(fresh["find_object"], cats * 2))
     assert len(files) == 1
@@ -199,7 +199,7 @@ def test_a_target_is_one_class_or_several_added(cnnh, cats, target, indices):
 
 @pytest.mark.parametrize("target, sentence", [
     ("labrador", "(?!.*(library|radiator|radio).*Labrador).*Labrador retriever"), ("Egyptain cat", "Egyptian cat"),
-    ("egyptian_cat", "Egyptian cat"), ("zebre", "zebra"), ("", "''"), ("crane", "134.*517"), ("maillot", "638.*639"),
+    ("egyptian_cat", "Egyptian cat"), ("zebre", "zebra"), ("", "''"),
     ("Cardigan", "264.*474"), (285.0, "999.*285.0"), (b"crane", "999"), (True, "999.*True"), ([], r"\[\]"),
     ([285, True], "999.*True"), (-1, "999.*-1"), ([285, 1000], "999.*1000"), (Prediction(1000, "", 0.5), "999.*1000")])
 def test_what_is_no_target_is_refused(cnnh, cats, target, sentence):
