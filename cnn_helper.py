@@ -1,21 +1,20 @@
 """Ask an image classifier how it works.
 
-`CNN_Helper` changes a picture (shuffles its tiles, covers a part, blackens it, swaps its texture),
-asks a pretrained network, and shows picture and answer side by side. An image is one thing
-everywhere: an RGB array (height, width, 3) of uint8.
+`CNN_Helper` changes a picture, asks a pretrained network, and shows picture and answer side by
+side. An image is an RGB array (height, width, 3) of uint8 everywhere.
 """
 
 import base64
 import contextlib
 import copy
-import difflib
 import functools
 import html
-import importlib
+import importlib.util
 import io
 import itertools
 import os
 import re
+import runpy
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ import unittest.mock
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageFilter, ImageOps
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 sys.modules.setdefault("openvino_telemetry", None)  # with it, OpenVINO reports over the network
 
@@ -123,16 +123,16 @@ def decode(source, name):
 
 def picture_from_array(array):
     """A PIL image from an array (channels last) or a tensor (channels first)."""
-    shape, wanted = tuple(array.shape), "an array (height, width, 3), channels last,"
+    shape = tuple(array.shape)
     if isinstance(array, torch.Tensor):
-        wanted, array = "a tensor (3, height, width)", array.detach().cpu()
+        array = array.detach().cpu()
         array = (array.float() if array.is_floating_point() else array).numpy()  # no bfloat16 there
         array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     highest = {"b": 1, "f": 1, "u": 255, "i": 255}.get(array.dtype.kind)
     known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
     if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
-        raise ValueError(f"image: must be {wanted} of uint8 or floats, or have 1 or 4 channels, and"
-                         f" {LARGEST_PICTURE:,} pixels at most; got {shape}, dtype {array.dtype}.")
+        raise ValueError("image: must be (height, width, 3), or a tensor (3, height, width), uint8 "
+                         f"or floats, to {LARGEST_PICTURE:,} pixels; got {shape}, {array.dtype}.")
     low, high = array.min(), array.max()
     if not (0 <= low and high <= highest):  # written so that NaN fails too
         raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
@@ -225,7 +225,7 @@ def find_object(image):
     """Where the object in a photograph (H, W, 3) is: (H, W) of bool.
 
     U²-Net-p (Qin et al. 2020, arXiv 2005.09007) on the picture and on its mirror image, averaged.
-    The latter gets a margin of its border's colours: objects that fill the frame are found too.
+    The latter has a margin, so that objects that fill the frame are found too.
     """
     with loading:
         request = compile_u2netp().create_infer_request()
@@ -348,6 +348,7 @@ def add_row(figure, left, top, label, number, points, width, share=0, hue=None):
 
 class Chart:
     """A figure that shows itself inline; its `repr` says in words what it shows."""
+    description = property(repr)
 
     def __init__(self, figure, words):
         self._figure, self._words = figure, words
@@ -448,9 +449,9 @@ class OcclusionMap(Chart):
     """The target's probability with a square over each part of a picture."""
     image: np.ndarray  # (S, S, 3) of uint8
     target: Prediction  # for the whole picture
-    probabilities: np.ndarray  # (rows, columns) of float32, with squares centred at
+    probabilities: np.ndarray  # (rows, columns) of float32, with a square at each place
     size: int
-    stride: int  # stride // 2 + stride * (row, column)
+    stride: int  # squares are centred at stride // 2 + stride * (row, column)
 
     @property
     def largest_change(self):
@@ -469,8 +470,7 @@ class OcclusionMap(Chart):
         """The map over the grey picture, (S, S, 3) of uint8, and its colours."""
         whole, values = self.target.probability, self.probabilities
         reach = max(0.1, np.abs(values - whole).max())  # faint changes look faint
-        norm = plt.Normalize(whole - reach, whole + reach)
-        scale = plt.cm.ScalarMappable(norm, "PuOr")
+        scale = plt.cm.ScalarMappable(plt.Normalize(whole - reach, whole + reach), "PuOr")
         places = np.minimum(np.arange(len(self.image)) // self.stride, len(values) - 1)
         cells = scale.to_rgba(values[places][:, places])[:, :, :3]
         return np.uint8(165 * cells + 0.35 * self.image.mean(axis=2, keepdims=True)), scale
@@ -523,7 +523,7 @@ class Curve(Chart):
 
 
 def compare(*results):
-    """Up to four curves, or five classifications of the same pictures, in one figure."""
+    """Up to four curves, or five classifications of the same pictures, as one: a Chart."""
     curves, answers = (all(isinstance(each, kind) for each in results)
                        for kind in (Curve, Classification))
     alike = {(each.label, each.points) if curves else len(each.images)
@@ -640,6 +640,9 @@ SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, a
 
 
 def imagenet_labels():
+    path = Path(importlib.util.find_spec("torchvision").origin).parent / "models" / "_meta.py"
+    with contextlib.suppress(OSError, KeyError):  # torchvision takes two seconds to import
+        return tuple(runpy.run_path(str(path))["_IMAGENET_CATEGORIES"])
     from torchvision.models import ResNet18_Weights
     return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
@@ -692,8 +695,7 @@ def torchvision_network(name, weights):
     import torchvision.models
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = ", ".join(difflib.get_close_matches(name, known) + [*BUNDLED])
-        raise ValueError(f"model: there is no {name!r}; try {near}.")
+        raise ValueError(f"model: there is no {name!r}; near are {get_close_matches(name, known)}.")
     entries = torchvision.models.get_model_weights(name)
     default = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
     entry = entries.__members__.get(str(weights or default).removeprefix(f"{entries.__name__}."))
@@ -737,11 +739,10 @@ def own_network(module, categories, size, mean, std):
         raise ValueError(f"{expected} ({error}).") from None
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn("model: it answers probabilities; take the softmax off its end", stacklevel=4)
-    return Network(type(module).__name__, copied, size, mean, std,
-                   as_categories(categories, classes))
+    return Network(type(module).__name__, copied, size, mean, std, as_labels(categories, classes))
 
 
-def as_categories(categories, classes):
+def as_labels(categories, classes):
     """The labels in order, from a list, or a mapping from or to indices."""
     if categories is None:
         return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
@@ -795,11 +796,14 @@ def find_engine(network, device):
     black = np.zeros((network.size, network.size, 3), dtype=np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
     if device.type == "cpu":
-        with contextlib.suppress(Exception):  # not installed, or it meets an unknown operation
+        with contextlib.suppress(Exception):  # not installed, or an unknown operation
             import openvino
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
-                model = openvino.convert_model(network, example_input=torch.tensor(black[None]))
+                # A function is traced faster than a module.
+                traced = torch.jit.trace(lambda pictures: network(pictures),
+                                         torch.from_numpy(black[None]), check_trace=False)
+                model = openvino.convert_model(traced)
             model.reshape([1, *black.shape])
             compiled = openvino.Core().compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"})
@@ -865,8 +869,7 @@ class CNN_Helper:
 
     def answers(self, pictures, total=None):
         """Probabilities (N, classes) of float32 for an iterable of pictures (S, S, 3)."""
-        file = sys.stdout if "ipykernel" in sys.modules else None  # stderr would stay, in red
-        with tqdm(pictures, total=total, delay=4, leave=False, file=file) as steps:
+        with tqdm(pictures, total=total, delay=4, leave=False) as steps:
             rows = np.fromiter(self._ask(steps), (np.float32, len(self.categories)))
         if np.isnan(rows).any():
             raise ValueError("model: it answers NaN to a picture.")
@@ -921,7 +924,7 @@ class CNN_Helper:
             return target.strip(), np.ravel(SIXTEEN[wanted]).tolist()
         if len(found) != 1:
             near = found or [index for index, label in enumerate(labels) if wanted in label]
-            near += map(labels.index, difflib.get_close_matches(wanted, labels))
+            near += map(labels.index, get_close_matches(wanted, labels))
             near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)]
             raise ValueError(f"target: {target!r} is not one label; near: {near[:5]}.")
         return self.categories[found[0]], found
@@ -1001,13 +1004,11 @@ class CNN_Helper:
         points = tuple(whole_number(name, point, 1, self.size) for point in as_tuple(name, points))
         pictures = as_tuple("images", self.load_all(images))
         classes = self.answers(pictures).argmax(axis=1)
-        watched, kept = [], []
-        for point in points:
-            trials = [(own, row) for own, picture in zip(classes, pictures)
-                      for row in self.answers(change(picture, point))]
-            watched.append(np.array([row[own] for own, row in trials]))
-            kept.append(np.array([row.argmax() == own for own, row in trials]))
-        return Curve(self.network.name, label, points, tuple(watched), tuple(kept))
+        trials = [[(own, row) for own, picture in zip(classes, pictures)
+                   for row in self.answers(change(picture, point))] for point in points]
+        watched = tuple(np.array([row[own] for own, row in each]) for each in trials)
+        kept = tuple(np.array([row.argmax() == own for own, row in each]) for each in trials)
+        return Curve(self.network.name, label, points, watched, kept)
 
     def accuracy(self, folder):
         """How many pictures CATEGORY/NAME below `folder` are named right: an Accuracy.
@@ -1184,7 +1185,6 @@ class Explorer:
         self.update()
 
     def point(self, _, message, buffers):
-        """Move the square to a place in 0..1, or by an arrow key."""
         if isinstance(message, str):
             message = np.add(self.place, np.divide(STEPS[message], 28))
         self.place = np.clip(message, 0, 1)
@@ -1219,7 +1219,7 @@ class Explorer:
             self.show(html.escape(f"{type(error).__name__}: {error}"))
 
     def show(self, answer, picture=None):
-        """Send what is new to the stage; its frame changes even where nothing else does."""
+        """Send what is new to the stage; its frame always changes."""
         view = {**self.stage.view, "answer": answer, "frame": self.stage.view["frame"] + 1}
         if picture is not None:
             file = io.BytesIO()
