@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageFilter, ImageOps
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 sys.modules.setdefault("openvino_telemetry", None)  # with it, OpenVINO reports over the network
 
@@ -81,7 +81,7 @@ def open_picture(source):
 def download(address):
     import requests
     content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
-    agent = {"User-Agent": "cnn_helper/1.0 (a lecture on image classifiers)"}
+    agent = {"User-Agent": "cnn_helper/1.0 (a lecture on classifiers)"}
     try:
         with requests.get(address, headers=agent, stream=True, timeout=SECONDS_TO_WAIT) as response:
             response.raise_for_status()
@@ -272,7 +272,7 @@ def swap_texture(image, texture, mask, where="everywhere"):
         raise ValueError(f"where: must be one of {', '.join(PLACES)}; got {where!r}.")
     hide = tile_texture(texture, *mask.shape).astype(np.float32)
     white = Image.fromarray(mask).convert("L")
-    # The object's outermost pixels are mixed with the background's colour: they count less.
+    # The object's outermost pixels, mixed with the background's colour, count less.
     weights = np.where(mask, np.maximum(white.filter(ImageFilter.MinFilter(5)), 64), 0)
     light = blur_inside(image, weights).mean(axis=2, keepdims=True) / 255 + 0.05
     middle = np.exp(np.log(light[mask]).mean()) if mask.any() else 1
@@ -292,12 +292,12 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#707070"  # safe for colour-blind
 LIGHT_BLUE, LIGHT_VERMILION = "#9ccbe8", "#f7b896"  # behind black letters
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.labelsize": 18,
          "xtick.labelsize": 16, "ytick.labelsize": 16, "legend.fontsize": 16}
-# By the number of pictures in a row: the side of each, and the size of letters in points.
+# By pictures in a row: the side of each, and the size of letters in points.
 SIZES = {1: (5.2, 22), 2: (3.05, 16), 3: (3.62, 13), 4: (2.8, 12), 5: (2.2, 12)}
 
 
 def percent(probability):
-    """98 %, 0.4 %, below 0.1 %, never a rounded 0 % or 100 %."""
+    """98 %, 0.4 %, <0.1 %, never a rounded 0 % or 100 %."""
     value = 100 * float(probability)
     if not 0.1 <= value <= 99.9:
         return "<0.1 %" if value < 0.1 else ">99.9 %"
@@ -523,7 +523,7 @@ class Curve(Chart):
 
 
 def compare(*results):
-    """Up to four curves, or five classifications of the same pictures, as one: a Chart."""
+    """Up to four curves, or five classifications of the same pictures, in one: a Chart."""
     curves, answers = (all(isinstance(each, kind) for each in results)
                        for kind in (Curve, Classification))
     alike = {(each.label, each.points) if curves else len(each.images)
@@ -565,8 +565,7 @@ class Measure(Chart):
         axes = add_axes(figure, 4.4, 0.4, 7.1, height)
         axes.barh(names, shares, color=hues)
         axes.errorbar(self.share, len(rows), xerr=self.standard_error, color=VERMILION, linewidth=4)
-        axes.set(xlim=(0, 1), ylim=(-0.6, len(rows) + 0.6))
-        axes.set_xticks([0, 0.5, 1], self.ENDS)
+        axes.set(ylim=(-0.6, len(rows) + 0.6), xticks=[0, 0.5, 1], xticklabels=self.ENDS)
         add_text(figure, 4.4, 0.05, f"black: published, arXiv 1811.12231, {self.SOURCE}", 14, 7)
         return figure
 
@@ -776,7 +775,7 @@ def ask_torch(network, device, pictures):
     while batch := list(itertools.islice(pictures, BATCH[device.type])):
         with torch_defaults(device):
             done, rows = rows, network(torch.from_numpy(np.stack(batch)).to(device))
-        yield from done.numpy(force=True)  # while a GPU is at work on the next rows
+        yield from done.numpy(force=True)  # a GPU is at work on the next
     yield from rows.numpy(force=True)
 
 
@@ -809,7 +808,7 @@ def find_engine(network, device):
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"})
             make_queue = functools.partial(openvino.AsyncInferQueue, compiled)
             fast = functools.partial(ask_openvino, make_queue)
-            # Control flow that depends on the input cannot be traced, nor what crosses a batch.
+            # Control flow by the input cannot be traced, nor what crosses a batch.
             answers, expected = list(fast([noise, black, ~black])), plain([noise, black, ~black])
             if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
                 return fast, "openvino"
@@ -869,7 +868,8 @@ class CNN_Helper:
 
     def answers(self, pictures, total=None):
         """Probabilities (N, classes) of float32 for an iterable of pictures (S, S, 3)."""
-        with tqdm(pictures, total=total, delay=4, leave=False) as steps:
+        file = sys.stdout if "ipykernel" in sys.modules else None  # stderr is red there
+        with tqdm(pictures, total=total, delay=4, leave=False, file=file) as steps:
             rows = np.fromiter(self._ask(steps), (np.float32, len(self.categories)))
         if np.isnan(rows).any():
             raise ValueError("model: it answers NaN to a picture.")
@@ -1245,6 +1245,6 @@ class Explorer:
 
     def _ipython_display_(self):
         from IPython.display import HTML, display
-        # Pages without widgets show a still figure; the stage's style hides it.
+        # Pages without widgets show a still figure; the stage hides it.
         display(HTML(f'<div class="explorer-still">{self.result._repr_html_()}</div>'))
         display({**self.box._repr_mimebundle_(), "text/plain": ""}, raw=True)
