@@ -60,38 +60,24 @@ LARGEST_DOWNLOAD, SECONDS_TO_WAIT = 50_000_000, 20  # bytes, and for a web serve
 IN_MEMORY = (bytes, bytearray, memoryview, Image.Image)
 
 
-def open_picture(source):
-    """The picture behind `source`, upright, as a PIL image, RGB or RGBA."""
-    if isinstance(source, (np.ndarray, torch.Tensor)):
-        return picture_from_array(source)
-    name = getattr(source, "name", "the picture")
-    if isinstance(source, str) and "://" in source:
-        name = source.strip()
-        source = download(name)
-    elif isinstance(source, (str, os.PathLike)):
-        name, source = str(source)[:300], os.path.expanduser(source)
-        if not os.path.isfile(source):
-            raise FileNotFoundError(f"image: there is no file {name} (in {Path.cwd()}).")
-        source = Path(source).read_bytes()
-    elif not isinstance(source, IN_MEMORY) and not hasattr(source, "read"):
-        raise TypeError(f"image: {type(source).__name__} is no array, path, bytes or address.")
-    return decode(source, name)
-
-
-def download(address):
-    import requests
-    content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
-    agent = {"User-Agent": "cnn_helper/1.0 (a lecture on classifiers)"}
-    try:
-        with requests.get(address, headers=agent, stream=True, timeout=SECONDS_TO_WAIT) as response:
-            response.raise_for_status()
-            while piece := response.raw.read1(2**16, True):
-                content += piece
-                if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
-                    raise ValueError(f"over {LARGEST_DOWNLOAD} bytes or {SECONDS_TO_WAIT} seconds")
-    except Exception as error:
-        raise ValueError(f"image: could not fetch {address} ({error}); give a path.") from None
-    return content
+def picture_from_array(array):
+    """A PIL image from an array (channels last) or a tensor (channels first)."""
+    shape = tuple(array.shape)
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()  # no bfloat16 there
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+    highest = {"b": 1, "f": 1, "u": 255, "i": 255}.get(array.dtype.kind)
+    known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
+    if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
+        raise ValueError("image: must be (height, width, 3), or a tensor (3, height, width), uint8 "
+                         f"or floats, to {LARGEST_PICTURE:,} pixels; got {shape}, {array.dtype}.")
+    low, high = array.min(), array.max()
+    if not (0 <= low and high <= highest):  # written so that NaN fails too
+        raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
+    levels = np.ascontiguousarray(np.rint(array * (255.0 / highest)), dtype=np.uint8)
+    picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
+    return picture if picture.mode == "RGBA" else picture.convert("RGB")
 
 
 def decode(source, name):
@@ -121,24 +107,38 @@ def decode(source, name):
     raise ValueError(f"image: {name} cannot be read as a picture ({reason}); is it cut short?")
 
 
-def picture_from_array(array):
-    """A PIL image from an array (channels last) or a tensor (channels first)."""
-    shape = tuple(array.shape)
-    if isinstance(array, torch.Tensor):
-        array = array.detach().cpu()
-        array = (array.float() if array.is_floating_point() else array).numpy()  # no bfloat16 there
-        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-    highest = {"b": 1, "f": 1, "u": 255, "i": 255}.get(array.dtype.kind)
-    known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
-    if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
-        raise ValueError("image: must be (height, width, 3), or a tensor (3, height, width), uint8 "
-                         f"or floats, to {LARGEST_PICTURE:,} pixels; got {shape}, {array.dtype}.")
-    low, high = array.min(), array.max()
-    if not (0 <= low and high <= highest):  # written so that NaN fails too
-        raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
-    levels = np.ascontiguousarray(np.rint(array * (255.0 / highest)), dtype=np.uint8)
-    picture = Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels)
-    return picture if picture.mode == "RGBA" else picture.convert("RGB")
+def download(address):
+    import requests
+    content, deadline = bytearray(), time.monotonic() + SECONDS_TO_WAIT
+    agent = {"User-Agent": "cnn_helper/1.0 (a lecture on classifiers)"}
+    try:
+        with requests.get(address, headers=agent, stream=True, timeout=SECONDS_TO_WAIT) as response:
+            response.raise_for_status()
+            while piece := response.raw.read1(2**16, True):
+                content += piece
+                if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
+                    raise ValueError(f"over {LARGEST_DOWNLOAD} bytes or {SECONDS_TO_WAIT} seconds")
+    except Exception as error:
+        raise ValueError(f"image: could not fetch {address} ({error}); give a path.") from None
+    return content
+
+
+def open_picture(source):
+    """The picture behind `source`, upright, as a PIL image, RGB or RGBA."""
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return picture_from_array(source)
+    name = getattr(source, "name", "the picture")
+    if isinstance(source, str) and "://" in source:
+        name = source.strip()
+        source = download(name)
+    elif isinstance(source, (str, os.PathLike)):
+        name, source = str(source)[:300], os.path.expanduser(source)
+        if not os.path.isfile(source):
+            raise FileNotFoundError(f"image: there is no file {name} (in {Path.cwd()}).")
+        source = Path(source).read_bytes()
+    elif not isinstance(source, IN_MEMORY) and not hasattr(source, "read"):
+        raise TypeError(f"image: {type(source).__name__} is no array, path, bytes or address.")
+    return decode(source, name)
 
 
 def on_white(picture):
@@ -386,6 +386,32 @@ class Prediction:
         return f"{self.label} {percent(self.probability)}"
 
 
+def draw_panels(panels, columns):
+    """Pictures with answers beside them (one or two in a row) or beneath."""
+    side, points = SIZES[columns]
+    line, topk, beside = 1.45 * points / 72, max(len(panel[4]) for panel in panels), columns < 3
+    titles = line * any(panel[1] for panel in panels)
+    notes = line * any(panel[2][0] for panel in panels)
+    step = max(side / max(topk, 5), line + 0.06) if beside else line + 0.06
+    answers = max(side, topk * step) if beside else side + 0.03 + topk * step
+    cell, height = 12 / columns, titles + notes + answers + 0.1
+    figure = new_figure(-(-len(panels) // columns) * height)
+    for number, (image, title, (label, change), kept, answer) in enumerate(panels):
+        left, top = number % columns * cell + 0.08, number // columns * height + 0.06
+        add_text(figure, left, top, title, points, cell - 0.2, weight="bold")
+        axes = add_axes(figure, left, top + titles + notes * beside, side, side, image)
+        hue, light, dash = (BLUE, LIGHT_BLUE, "-") if kept else (VERMILION, LIGHT_VERMILION, "--")
+        axes.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
+                                     edgecolor=hue, linestyle=dash, linewidth=6))
+        top += titles if beside else titles + side + 0.03
+        add_row(figure, left, top, label, change, points, cell - 0.2 if beside else side)
+        left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
+        for rank, each in enumerate(answer):
+            add_row(figure, left, top + notes + rank * step, each.label, percent(each.probability),
+                    points, width, each.probability, light)
+    return figure
+
+
 @dataclass(eq=False)
 class Classification(Chart):
     """What a network says of pictures."""
@@ -416,32 +442,6 @@ class Classification(Chart):
         rows = zip(*(each.panels() for each in (self, *self.others)))
         columns = len(self.others) + 1 if self.others else min(5, len(self.images))
         return draw_panels([*itertools.chain(*rows)], columns)
-
-
-def draw_panels(panels, columns):
-    """Pictures with answers beside them (one or two in a row) or beneath."""
-    side, points = SIZES[columns]
-    line, topk, beside = 1.45 * points / 72, max(len(panel[4]) for panel in panels), columns < 3
-    titles = line * any(panel[1] for panel in panels)
-    notes = line * any(panel[2][0] for panel in panels)
-    step = max(side / max(topk, 5), line + 0.06) if beside else line + 0.06
-    answers = max(side, topk * step) if beside else side + 0.03 + topk * step
-    cell, height = 12 / columns, titles + notes + answers + 0.1
-    figure = new_figure(-(-len(panels) // columns) * height)
-    for number, (image, title, (label, change), kept, answer) in enumerate(panels):
-        left, top = number % columns * cell + 0.08, number // columns * height + 0.06
-        add_text(figure, left, top, title, points, cell - 0.2, weight="bold")
-        axes = add_axes(figure, left, top + titles + notes * beside, side, side, image)
-        hue, light, dash = (BLUE, LIGHT_BLUE, "-") if kept else (VERMILION, LIGHT_VERMILION, "--")
-        axes.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, transform=axes.transAxes,
-                                     edgecolor=hue, linestyle=dash, linewidth=6))
-        top += titles if beside else titles + side + 0.03
-        add_row(figure, left, top, label, change, points, cell - 0.2 if beside else side)
-        left, width = (left + side + 0.15, cell - side - 0.35) if beside else (left, side)
-        for rank, each in enumerate(answer):
-            add_row(figure, left, top + notes + rank * step, each.label, percent(each.probability),
-                    points, width, each.probability, light)
-    return figure
 
 
 @dataclass(eq=False)
@@ -718,6 +718,21 @@ def torchvision_network(name, weights):
     return Network(name, module, *transforms.crop_size, transforms.mean, transforms.std, categories)
 
 
+def as_labels(categories, classes):
+    """The labels in order, from a list, or a mapping from or to indices."""
+    if categories is None:
+        return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
+    if isinstance(categories, Mapping):
+        pairs = [(a, b) if str(a).isdigit() else (b, a) for a, b in categories.items()]
+        labels = {str(index): label for index, label in pairs}  # as in JSON
+        categories = [labels.get(str(index)) for index in range(len(pairs))]
+    categories = as_tuple("categories", categories)
+    if len(categories) != classes or None in categories:
+        raise ValueError(f"categories: must be {classes}, a mapping's indices from 0 on; "
+                         f"got {len(categories)}, {categories!r:.80}.")
+    return tuple(map(str, categories))
+
+
 def own_network(module, categories, size, mean, std):
     """A network from a copy of the user's module, tried on three pictures."""
     size = whole_number("size", 224 if size is None else size, 1, 4096)
@@ -739,21 +754,6 @@ def own_network(module, categories, size, mean, std):
     if logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
         warnings.warn("model: it answers probabilities; take the softmax off its end", stacklevel=4)
     return Network(type(module).__name__, copied, size, mean, std, as_labels(categories, classes))
-
-
-def as_labels(categories, classes):
-    """The labels in order, from a list, or a mapping from or to indices."""
-    if categories is None:
-        return imagenet_labels() if classes == 1000 else tuple(f"class {n}" for n in range(classes))
-    if isinstance(categories, Mapping):
-        pairs = [(a, b) if str(a).isdigit() else (b, a) for a, b in categories.items()]
-        labels = {str(index): label for index, label in pairs}  # as in JSON
-        categories = [labels.get(str(index)) for index in range(len(pairs))]
-    categories = as_tuple("categories", categories)
-    if len(categories) != classes or None in categories:
-        raise ValueError(f"categories: must be {classes}, a mapping's indices from 0 on; "
-                         f"got {len(categories)}, {categories!r:.80}.")
-    return tuple(map(str, categories))
 
 
 def find_network(model, weights, categories, size, mean, std):
@@ -879,6 +879,32 @@ class CNN_Helper:
         """The answer to pictures: float32 (N, classes), rows sum to 1."""
         return self.answers(self.load_all(images))
 
+    def _target(self, target):
+        """The label and the class indices of a target; see `classify`."""
+        if isinstance(target, Prediction):
+            return target.label, self._target(target.index)[1]
+        if isinstance(target, (list, tuple, range, np.ndarray)):
+            labels, indices = zip(*map(self._target, as_tuple("target", target)))
+            return " + ".join(dict.fromkeys(labels)), list(dict.fromkeys(sum(indices, [])))
+        if not isinstance(target, str):
+            index = whole_number("target", target, 0, len(self.categories) - 1)
+            return self.categories[index], [index]
+        wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
+        found = [index for index, label in enumerate(labels) if label == wanted]
+        if not found and wanted in SIXTEEN and len(labels) == 1000:
+            return target.strip(), np.ravel(SIXTEEN[wanted]).tolist()
+        if len(found) != 1:
+            near = found or [index for index, label in enumerate(labels) if wanted in label]
+            near += map(labels.index, get_close_matches(wanted, labels))
+            near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)]
+            raise ValueError(f"target: {target!r} is not one label; near: {near[:5]}.")
+        return self.categories[found[0]], found
+
+    def _follow(self, rows, target):
+        label, indices = self._target(target)
+        index = indices[0] if len(indices) == 1 else tuple(indices)
+        return tuple(Prediction(index, label, min(1.0, float(row[indices].sum()))) for row in rows)
+
     def classify(self, *images, target=None, topk=5, titles=None):
         """What the network says of each picture: a Classification, which is shown inline.
 
@@ -902,32 +928,6 @@ class CNN_Helper:
         return Classification(
             self.network.name, tuple(pictures), predictions, tuple(map(str, titles)), followed,
             unchanged, lambda other: tuple(each.probability for each in self._follow(rows, other)))
-
-    def _follow(self, rows, target):
-        label, indices = self._target(target)
-        index = indices[0] if len(indices) == 1 else tuple(indices)
-        return tuple(Prediction(index, label, min(1.0, float(row[indices].sum()))) for row in rows)
-
-    def _target(self, target):
-        """The label and the class indices of a target; see `classify`."""
-        if isinstance(target, Prediction):
-            return target.label, self._target(target.index)[1]
-        if isinstance(target, (list, tuple, range, np.ndarray)):
-            labels, indices = zip(*map(self._target, as_tuple("target", target)))
-            return " + ".join(dict.fromkeys(labels)), list(dict.fromkeys(sum(indices, [])))
-        if not isinstance(target, str):
-            index = whole_number("target", target, 0, len(self.categories) - 1)
-            return self.categories[index], [index]
-        wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
-        found = [index for index, label in enumerate(labels) if label == wanted]
-        if not found and wanted in SIXTEEN and len(labels) == 1000:
-            return target.strip(), np.ravel(SIXTEEN[wanted]).tolist()
-        if len(found) != 1:
-            near = found or [index for index, label in enumerate(labels) if wanted in label]
-            near += map(labels.index, get_close_matches(wanted, labels))
-            near = [f"{self.categories[index]} ({index})" for index in dict.fromkeys(near)]
-            raise ValueError(f"target: {target!r} is not one label; near: {near[:5]}.")
-        return self.categories[found[0]], found
 
     def shuffle(self, image, grid=4, *, seed=0):
         """The picture in `grid` x `grid` tiles, in the order of `seed`: (S, S, 3)."""
@@ -989,17 +989,6 @@ class CNN_Helper:
         picture, mask = self._object(image, mask)
         return swap_texture(picture, on_white(open_picture(skin)), mask, where)
 
-    def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
-        """How the answer fades as pictures are cut finer: a Curve."""
-        seeds = as_tuple("seeds", seeds)
-        return self._curve(images, "tiles a side", "grids", grids, lambda image, grid: (
-            self.shuffle(image, grid, seed=seed) for seed in seeds))
-
-    def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
-        """How the answer fades as a larger square covers pictures: a Curve."""
-        return self._curve(images, "side of the square", "sizes", sizes, lambda image, size: (
-            self.occlude(image, size, stride=stride, fill=fill)))
-
     def _curve(self, images, label, name, points, change):
         points = tuple(whole_number(name, point, 1, self.size) for point in as_tuple(name, points))
         pictures = as_tuple("images", self.load_all(images))
@@ -1010,22 +999,16 @@ class CNN_Helper:
         kept = tuple(np.array([row.argmax() == own for own, row in each]) for each in trials)
         return Curve(self.network.name, label, points, watched, kept)
 
-    def accuracy(self, folder):
-        """How many pictures CATEGORY/NAME below `folder` are named right: an Accuracy.
+    def shuffle_curve(self, images, grids=(1, 2, 4, 8, 16), *, seeds=range(10)):
+        """How the answer fades as pictures are cut finer: a Curve."""
+        seeds = as_tuple("seeds", seeds)
+        return self._curve(images, "tiles a side", "grids", grids, lambda image, grid: (
+            self.shuffle(image, grid, seed=seed) for seed in seeds))
 
-        It decides for the category with the highest mean probability over its classes (Geirhos et
-        al. 2018, arXiv 1808.08750).
-        """
-        return Accuracy(self.network.name, *self._decide(folder, "(NAME)/.+()", "CATEGORY/NAME"))
-
-    def shape_bias(self, folder):
-        """Whether the network decides by shape or by texture: a ShapeBias.
-
-        Pictures below `folder` are named as cat7-elephant1.png, of two categories; it decides as
-        for `accuracy` (Geirhos et al. 2019, arXiv 1811.12231).
-        """
-        pattern, expected = r"(NAME)\d*-(NAME)\d*\.\w+", "SHAPE-TEXTURE, as cat7-elephant1.png"
-        return ShapeBias(self.network.name, *self._decide(folder, pattern, expected))
+    def occlusion_curve(self, images, sizes=(45, 90, 135, 180), *, stride=None, fill=128):
+        """How the answer fades as a larger square covers pictures: a Curve."""
+        return self._curve(images, "side of the square", "sizes", sizes, lambda image, size: (
+            self.occlude(image, size, stride=stride, fill=fill)))
 
     def _decide(self, folder, pattern, expected):
         """Counts of decisions for the first cue, the second, all; unreadable files."""
@@ -1053,6 +1036,23 @@ class CNN_Helper:
             raise ValueError(f"folder: {folder} holds no picture {expected}, of the categories "
                              f"{', '.join(SIXTEEN)}. {''.join(skipped[:1])}")
         return {name: tuple(counts[name].tolist()) for name in sorted(counts)}, tuple(skipped)
+
+    def accuracy(self, folder):
+        """How many pictures CATEGORY/NAME below `folder` are named right: an Accuracy.
+
+        It decides for the category with the highest mean probability over its classes (Geirhos et
+        al. 2018, arXiv 1808.08750).
+        """
+        return Accuracy(self.network.name, *self._decide(folder, "(NAME)/.+()", "CATEGORY/NAME"))
+
+    def shape_bias(self, folder):
+        """Whether the network decides by shape or by texture: a ShapeBias.
+
+        Pictures below `folder` are named as cat7-elephant1.png, of two categories; it decides as
+        for `accuracy` (Geirhos et al. 2019, arXiv 1811.12231).
+        """
+        pattern, expected = r"(NAME)\d*-(NAME)\d*\.\w+", "SHAPE-TEXTURE, as cat7-elephant1.png"
+        return ShapeBias(self.network.name, *self._decide(folder, pattern, expected))
 
     def make_conflicts(self, shapes, textures, folder):
         """Write every shape in every other category's texture to `folder`, and return the paths.
@@ -1184,14 +1184,30 @@ class Explorer:
         self.box.add_class("explorer")
         self.update()
 
-    def point(self, _, message, buffers):
-        if isinstance(message, str):
-            message = np.add(self.place, np.divide(STEPS[message], 28))
-        self.place = np.clip(message, 0, 1)
-        if self.controls[0].value == "occlusion map":
-            self.controls[0].value = "occlude"  # which updates
-        else:
-            self.update()
+    def show(self, answer, picture=None):
+        """Send what is new to the stage; its frame always changes."""
+        view = {**self.stage.view, "answer": answer, "frame": self.stage.view["frame"] + 1}
+        if picture is not None:
+            file = io.BytesIO()
+            Image.fromarray(picture).save(file, "jpeg", quality=90)
+            content = base64.b64encode(file.getvalue()).decode()
+            view |= {"picture": f"data:image/jpeg;base64,{content}", "words": repr(self.result)}
+        self.stage.view = view
+
+    def change(self, experiment, helper, tiles, order, square):
+        picture = self.seen(helper)
+        if experiment in self.own:
+            return self.own[experiment](picture.copy())
+        if experiment == "shuffle":
+            return helper.shuffle(picture, tiles, seed=order)
+        if experiment == "occlude":
+            column, row = (int(place * helper.size) - square // 2 for place in self.place)
+            return paint_square(picture, row, column, square, 128)
+        if experiment == "whole picture":
+            return picture
+        if experiment == "silhouette":
+            return helper.silhouette(picture, self.mask(helper))
+        return swap_texture(picture, self.skin, self.mask(helper), experiment.split()[1])
 
     def update(self, change=None):
         """Ask again; what goes wrong is told, and the last picture stays."""
@@ -1218,30 +1234,14 @@ class Explorer:
         except Exception as error:  # a function of one's own may raise anything
             self.show(html.escape(f"{type(error).__name__}: {error}"))
 
-    def show(self, answer, picture=None):
-        """Send what is new to the stage; its frame always changes."""
-        view = {**self.stage.view, "answer": answer, "frame": self.stage.view["frame"] + 1}
-        if picture is not None:
-            file = io.BytesIO()
-            Image.fromarray(picture).save(file, "jpeg", quality=90)
-            content = base64.b64encode(file.getvalue()).decode()
-            view |= {"picture": f"data:image/jpeg;base64,{content}", "words": repr(self.result)}
-        self.stage.view = view
-
-    def change(self, experiment, helper, tiles, order, square):
-        picture = self.seen(helper)
-        if experiment in self.own:
-            return self.own[experiment](picture.copy())
-        if experiment == "shuffle":
-            return helper.shuffle(picture, tiles, seed=order)
-        if experiment == "occlude":
-            column, row = (int(place * helper.size) - square // 2 for place in self.place)
-            return paint_square(picture, row, column, square, 128)
-        if experiment == "whole picture":
-            return picture
-        if experiment == "silhouette":
-            return helper.silhouette(picture, self.mask(helper))
-        return swap_texture(picture, self.skin, self.mask(helper), experiment.split()[1])
+    def point(self, _, message, buffers):
+        if isinstance(message, str):
+            message = np.add(self.place, np.divide(STEPS[message], 28))
+        self.place = np.clip(message, 0, 1)
+        if self.controls[0].value == "occlusion map":
+            self.controls[0].value = "occlude"  # which updates
+        else:
+            self.update()
 
     def _ipython_display_(self):
         from IPython.display import HTML, display
