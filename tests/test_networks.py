@@ -98,6 +98,14 @@ def test_bundled_networks_answer_as_a_plain_forward_pass(name, size, images, cap
     assert helper.categories[answer[0].argmax()] == "Egyptian cat" and answer[0].max() > 0.7
 
 
+def test_the_labels_are_torchvisions_wherever_it_keeps_them(monkeypatch):
+    labels = tuple(models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    assert cnn_helper.imagenet_labels() == labels
+    for answer in ({}, {"_IMAGENET_CATEGORIES": ["tench"]}):  # as if the file had another content
+        monkeypatch.setattr("runpy.run_path", lambda path: answer)
+        assert (cnn_helper.imagenet_labels() == labels) == (answer == {})
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty folder for torch.hub's cache; no network; no OpenVINO, as large networks take long to compile."""
@@ -239,6 +247,7 @@ OWN = {
     "loop over pictures": lambda: Then(lambda means: torch.stack([(row - row.mean()) / row.std() for row in means])),
     "branch by picture": lambda: Then(lambda means: torch.stack([row if row[0] > 3 else 2 * row for row in means])),
     "branch by batch": lambda: Then(lambda means: means if means.mean() > 3 else torch.arange(3.0) - means),
+    "branch by the last picture": lambda: Then(lambda means: 2 * means if 3 < means[-1].mean() < 7 else means),
     "mean of the batch": lambda: Then(lambda means: means - means.mean(0)),
     "scripted": lambda: torch.jit.script(small_network().eval()),
     "traced": lambda: torch.jit.trace(small_network().eval(), torch.ones(1, 3, 20, 20)),

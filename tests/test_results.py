@@ -127,7 +127,11 @@ TITLES = [f"a title of more words than there is room for {number} " * 3 for numb
 @pytest.mark.parametrize("topk", [1, 3, 5, 20])
 @pytest.mark.parametrize("count", range(1, 11))
 def test_all_of_a_classification_is_legible(pixel, count, topk):
-    figure = pixel.classify(PICTURES[:count], topk=topk, titles=TITLES[:count], target=[0, 1, 2]).figure()
+    result = pixel.classify(PICTURES[:count], topk=topk, titles=TITLES[:count], target=[0, 1, 2])
+    figure, shares = result.figure(), [[0, *(each.probability for each in answer)] for answer in result.predictions]
+    bars = np.reshape([bar.get_width() for bar in figure.artists], (count, 1 + topk))  # in inches; the target has none
+    np.testing.assert_allclose(bars, np.array(shares) * np.max(bars) / np.max(shares), atol=1e-6)
+    assert 2 < np.max(bars) / np.max(shares) < 7
     (texts, pictures), (width, height) = legible(figure), figure.get_size_inches()
     numbers = [box for text, box in texts if re.match("[<>]?[0-9.]+ %$", text)]
     assert len(pictures) == count and len(numbers) == count * topk + 1  # the target's in the first picture
