@@ -1,7 +1,8 @@
 """Ask an image classifier how it works.
 
 `CNN_Helper` changes a picture, asks a pretrained network, and shows picture and answer side by
-side. An image is an RGB array (height, width, 3) of uint8 everywhere.
+side. An image is an RGB array (height, width, 3) of uint8 everywhere. Bad input raises ValueError,
+TypeError or FileNotFoundError; the message says what is allowed.
 """
 
 import base64
@@ -21,7 +22,7 @@ import time
 import unittest.mock
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -70,8 +71,9 @@ def picture_from_array(array):
     highest = {"b": 1, "f": 1, "u": 255, "i": 255}.get(array.dtype.kind)
     known = array.ndim > 1 and array.shape[2:] in ((), (1,), (3,), (4,))
     if not highest or not known or not 0 < array.size <= 4 * LARGEST_PICTURE:
-        raise ValueError("image: must be (height, width, 3), or a tensor (3, height, width), uint8 "
-                         f"or floats, to {LARGEST_PICTURE:,} pixels; got {shape}, {array.dtype}.")
+        raise ValueError("image: must be (height, width, 3), channels last, or a tensor (3, "
+                         "height, width), uint8 or floats, or have 1 or 4 channels, and at most "
+                         f"{LARGEST_PICTURE:,} pixels; got {shape}, dtype {array.dtype}.")
     low, high = array.min(), array.max()
     if not (0 <= low and high <= highest):  # written so that NaN fails too
         raise ValueError(f"image: {array.dtype} must be in 0..{highest}; got {low:g}..{high:g}.")
@@ -420,28 +422,32 @@ class Classification(Chart):
     predictions: tuple  # for each picture a tuple of Predictions, the likeliest first
     titles: tuple
     followed: tuple  # the target's Prediction in each picture
-    unchanged: tuple  # is the top-1 class the target's, for each picture after the first
     share: Callable  # from a target to its probability in each picture
-    others: tuple = ()
 
-    def panels(self):
+    @property
+    def unchanged(self):
+        """For each picture after the first: is its top-1 class the target's?"""
+        target = np.atleast_1d(self.followed[0].index)
+        return tuple(bool(answer[0].index in target) for answer in self.predictions[1:])
+
+    def panels(self, title=""):
         """For each picture: itself, title, note on the target, was it kept, answer."""
         before, *after = (percent(each.probability) for each in self.followed)
         label, own = self.followed[0].label, self.followed[0].index == self.predictions[0][0].index
         notes = [("", "") if own else (label, before)]
         notes += [(f"{'✓' if kept else '✗'} {label}", f"{before} → {number}")
                   for kept, number in zip(self.unchanged, after)]
-        return [*zip(self.images, self.titles, notes, (True, *self.unchanged), self.predictions)]
+        titles = [title or each for each in self.titles]
+        return [*zip(self.images, titles, notes, (True, *self.unchanged), self.predictions)]
 
     def __repr__(self):
         lines = [f"{title or number}: {', '.join(map(str, answer))}. {' '.join(note)}".rstrip()
                  for number, (_, title, note, _, answer) in enumerate(self.panels(), 1)]
-        return " ".join([*lines, *map(repr, self.others)])
+        return " ".join(lines)
 
     def _draw(self):
-        rows = zip(*(each.panels() for each in (self, *self.others)))
-        columns = len(self.others) + 1 if self.others else min(5, len(self.images))
-        return draw_panels([*itertools.chain(*rows)], columns)
+        count = len(self.images)
+        return draw_panels(self.panels(), min(5, count if count < 6 else -(-count // 2)))
 
 
 @dataclass(eq=False)
@@ -490,6 +496,22 @@ class OcclusionMap(Chart):
         return figure
 
 
+def draw_curves(curves):
+    figure, places = new_figure(5.8), range(len(curves[0].points))
+    axes = add_axes(figure, 1.1, 0.15, 7.4, 4.8)
+    styles = zip((BLUE, VERMILION, "#117733", "black"), ("-o", "--s", "-.^", ":D"))
+    for curve, (hue, style) in zip(curves, styles):
+        mean = [values.mean() for values in curve.probabilities]
+        band = [np.quantile(values, (0.1, 0.9)) for values in curve.probabilities]
+        axes.fill_between(places, *np.transpose(band), color=hue, alpha=0.15, linewidth=0)
+        label = f"{curve.network:.22}\nends at {percent(mean[-1])}"
+        axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3, label=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor="linecolor")
+    axes.set_xticks(places, curves[0].points)
+    axes.set(ylim=(0, 1.01), xlabel=curves[0].label, ylabel="mean probability; middle 80 %")
+    return figure
+
+
 @dataclass(eq=False)
 class Curve(Chart):
     """How a network's answer fades as pictures are changed more and more."""
@@ -498,28 +520,14 @@ class Curve(Chart):
     points: tuple
     probabilities: tuple  # for each point, of the pictures' own classes, an array (trials,)
     unchanged: tuple  # is the own class still first, arrays (trials,) of bool
-    others: tuple = ()
 
     def __repr__(self):
         words = [f"{point}: {percent(values.mean())}, {kept.mean():.0%} unchanged" for
                  point, values, kept in zip(self.points, self.probabilities, self.unchanged)]
-        own = f"{self.network}: mean probability by {self.label}: {'; '.join(words)}."
-        return " ".join([own, *map(repr, self.others)])
+        return f"Mean probability of the pictures' classes by {self.label}: {'; '.join(words)}."
 
     def _draw(self):
-        figure, places = new_figure(5.8), range(len(self.points))
-        axes = add_axes(figure, 1.1, 0.15, 7.4, 4.8)
-        styles = zip((BLUE, VERMILION, "#117733", "black"), ("-o", "--s", "-.^", ":D"))
-        for curve, (hue, style) in zip((self, *self.others), styles):
-            mean = [values.mean() for values in curve.probabilities]
-            band = [np.quantile(values, (0.1, 0.9)) for values in curve.probabilities]
-            axes.fill_between(places, *np.transpose(band), color=hue, alpha=0.15, linewidth=0)
-            label = f"{curve.network:.22}\nends at {percent(mean[-1])}"
-            axes.plot(places, mean, style, color=hue, markersize=10, linewidth=3, label=label)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelcolor="linecolor")
-        axes.set_xticks(places, self.points)
-        axes.set(ylim=(0, 1.01), xlabel=self.label, ylabel="mean probability; middle 80 %")
-        return figure
+        return draw_curves([self])
 
 
 def compare(*results):
@@ -531,17 +539,21 @@ def compare(*results):
     if len(alike) != 1 or len(results) > (4 if curves else 5):
         raise ValueError("compare: takes up to 4 curves over the same points, or 5 classifications "
                          "of the same pictures.")
-    if answers:
-        results = [replace(each, titles=(each.network,) * len(each.images)) for each in results]
-    return replace(results[0], others=tuple(results[1:]))
+    with default_style():
+        if curves:
+            figure = draw_curves(results)
+        else:
+            rows = zip(*(each.panels(each.network) for each in results))
+            figure = draw_panels([*itertools.chain(*rows)], len(results))
+    return Chart(figure, " ".join(f"{each.network}: {each!r}" for each in results))
 
 
 @dataclass(eq=False)
 class Measure(Chart):
     """A share of a network's decisions over a folder's pictures, and its standard error."""
     network: str
-    categories: dict
-    skipped: tuple
+    categories: dict  # by category: decisions for it, for the other or wrong, all pictures
+    skipped: tuple  # what was wrong with unreadable files
 
     def __post_init__(self):
         first, other, self.total = map(sum, zip(*self.categories.values()))
@@ -571,11 +583,7 @@ class Measure(Chart):
 
 
 class ShapeBias(Measure):
-    """How often a network decided by shape, and how often by texture.
-
-    `shape_bias` is shape / (shape + texture), or NaN; `categories` holds for each shape's category
-    the decisions for the shape, for the texture, and all pictures; `skipped`, unreadable files.
-    """
+    """How often a network decided by shape, and how often by texture; `shape_bias` may be NaN."""
     NAME, WORDS, ENDS = "Shape bias", "{}:{} of {}", ("texture", "50 %", "shape")
     SOURCE, PUBLISHED = "1,200 pictures", {
         "VGG-16": 17.2, "ResNet-50": 22.1, "GoogLeNet": 31.2, "AlexNet": 42.9, "people": 95.9}
@@ -585,10 +593,7 @@ class ShapeBias(Measure):
 
 
 class Accuracy(Measure):
-    """How many pictures a network named right, as one of 16 everyday categories; chance is 1/16.
-
-    `accuracy` is correct / total; `categories` holds the pictures named right, wrong, and all.
-    """
+    """How many pictures a network named right, as one of 16 everyday categories; chance is 1/16."""
     NAME, WORDS, ENDS = "Accuracy", "{0} of {2}", ("0 %", "50 %", "100 %")
     SOURCE, PUBLISHED = "filled silhouettes", {
         "AlexNet": 44.4, "VGG-16": 48.1, "GoogLeNet": 48.8, "ResNet-50": 54.4, "people": 75.3}
@@ -602,7 +607,7 @@ def draw_contest(errors, human, deep_from):
     hues = [BLUE if year >= deep_from else GREY for year in errors] + ["black"]
     with default_style():
         figure = new_figure(5.8)
-        add_text(figure, 0.1, 0.05, "blue: deep networks; black: one trained person", 20, 11.8)
+        add_text(figure, 0.1, 0.05, "blue: first deep network and later; black: a person", 20, 11.8)
         axes = add_axes(figure, 0.1, 0.6, 11.8, 4.7)
         drawn = axes.bar(bars.keys(), bars.values(), color=hues)
         axes.bar_label(drawn, fmt="{:g} %", size=20, weight="bold", padding=3)
@@ -612,8 +617,8 @@ def draw_contest(errors, human, deep_from):
 
 def draw_outline(image, mask):
     """A picture with the outline of a mask, as `foreground` made it: a Chart."""
-    sides = {*np.shape(mask)}
-    picture = load_picture(image, *sides)[0] if len(sides) == 1 else on_white(open_picture(image))
+    square = np.ndim(mask) == 2 and len(mask) == len(mask[0])
+    picture = load_picture(image, len(mask))[0] if square else on_white(open_picture(image))
     mask = as_mask(mask, picture.shape[:2])
     with default_style():
         figure = new_figure(5.8)
@@ -628,13 +633,13 @@ def draw_outline(image, mask):
 BUNDLED = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}  # sizes
 BATCH = {"cpu": 4, "cuda": 128}  # pictures at once in PyTorch
 SIXTEEN = {  # everyday categories of ImageNet's classes (Geirhos et al. 2018, arXiv 1808.08750)
-    "airplane": [404], "bear": np.r_[294:298], "bicycle": [444, 671],
+    "airplane": np.r_[404], "bear": np.r_[294:298], "bicycle": np.r_[444, 671],
     "bird": np.r_[8, 10:17, 18:21, 22:25, 80:84, 87:97, 98:101, 127:134, 135:146],
-    "boat": [472, 554, 625, 814, 914], "bottle": [440, 720, 737, 898, 899, 901, 907],
-    "car": [436, 511, 817], "cat": np.r_[281:287], "chair": [423, 559, 765, 857],
-    "clock": [409, 530, 892], "elephant": [385, 386], "keyboard": [508, 878], "knife": [499],
+    "boat": np.r_[472, 554, 625, 814, 914], "bottle": np.r_[440, 720, 737, 898, 899, 901, 907],
+    "car": np.r_[436, 511, 817], "cat": np.r_[281:287], "chair": np.r_[423, 559, 765, 857],
+    "clock": np.r_[409, 530, 892], "elephant": np.r_[385, 386], "keyboard": np.r_[508, 878],
     "dog": np.r_[152:192, 193:204, 205:227, 228:242, 243:251, 252:258, 259, 261:264, 265:269],
-    "oven": [766], "truck": [555, 569, 656, 675, 717, 734, 864, 867],
+    "knife": np.r_[499], "oven": np.r_[766], "truck": np.r_[555, 569, 656, 675, 717, 734, 864, 867],
 }
 
 
@@ -694,7 +699,8 @@ def torchvision_network(name, weights):
     import torchvision.models
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise ValueError(f"model: there is no {name!r}; near are {get_close_matches(name, known)}.")
+        near = ", ".join(get_close_matches(name, known) + [*BUNDLED])
+        raise ValueError(f"model: there is no {name!r}; try {near}.")
     entries = torchvision.models.get_model_weights(name)
     default = getattr(entries, "IMAGENET1K_V1", next(iter(entries)))
     entry = entries.__members__.get(str(weights or default).removeprefix(f"{entries.__name__}."))
@@ -747,7 +753,7 @@ def own_network(module, categories, size, mean, std):
                     "NaN, two or more classes; has it another size?")
         logits = copied(torch.rand(3, 3, size, size))
         count, classes = logits.shape
-        if (count, logits.is_floating_point()) != (3, True) or classes < 2 or logits.isnan().all():
+        if count != 3 or classes < 2 or not logits.is_floating_point() or logits.isnan().all():
             raise ValueError(f"it gave {logits.dtype}, {count, classes}")
     except Exception as error:
         raise ValueError(f"{expected} ({error}).") from None
@@ -779,8 +785,8 @@ def ask_torch(network, device, pictures):
     yield from rows.numpy(force=True)
 
 
-def ask_openvino(make_queue, pictures):
-    pictures, queue = iter(pictures), make_queue()  # a queue for each call: threads do not meet
+def ask_openvino(queue_class, compiled, pictures):
+    pictures, queue = iter(pictures), queue_class(compiled)  # one a call: threads do not meet
     while batch := list(itertools.islice(pictures, len(queue))):
         for request, picture in zip(queue, batch):
             request.start_async([picture[None]])
@@ -795,19 +801,18 @@ def find_engine(network, device):
     black = np.zeros((network.size, network.size, 3), dtype=np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, black.shape, dtype=np.uint8)
     if device.type == "cpu":
-        with contextlib.suppress(Exception):  # not installed, or an unknown operation
+        # Not installed, or an unknown operation; torch.jit.trace is deprecated.
+        with contextlib.suppress(Exception), warnings.catch_warnings():
             import openvino
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch.jit.trace calls itself deprecated
-                # A function is traced faster than a module.
-                traced = torch.jit.trace(lambda pictures: network(pictures),
-                                         torch.from_numpy(black[None]), check_trace=False)
-                model = openvino.convert_model(traced)
+            warnings.simplefilter("ignore")
+            # A function is traced faster than a module.
+            traced = torch.jit.trace(lambda pictures: network(pictures),
+                                     torch.from_numpy(black[None]), check_trace=False)
+            model = openvino.convert_model(traced)
             model.reshape([1, *black.shape])
             compiled = openvino.Core().compile_model(model, "CPU", {
                 "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"})
-            make_queue = functools.partial(openvino.AsyncInferQueue, compiled)
-            fast = functools.partial(ask_openvino, make_queue)
+            fast = functools.partial(ask_openvino, openvino.AsyncInferQueue, compiled)
             # Control flow by the input cannot be traced, nor what crosses a batch.
             answers, expected = list(fast([noise, black, ~black])), plain([noise, black, ~black])
             if np.allclose([*answers, answers[0]], [*expected, *plain([noise])], atol=1e-5):
@@ -833,8 +838,6 @@ class CNN_Helper:
     categories, size, mean, std : optional
         For your own module: its labels (a list, or a mapping from or to indices), its side S in
         pixels (224), the mean and deviation per channel of its inputs in 0..1 (ImageNet's).
-
-    All methods raise ValueError, TypeError or FileNotFoundError; the message says what is allowed.
     """
 
     def __init__(self, model="efficientnet_lite0", *, weights=None, device=None,
@@ -892,7 +895,7 @@ class CNN_Helper:
         wanted, labels = target.strip().lower(), [label.lower() for label in self.categories]
         found = [index for index, label in enumerate(labels) if label == wanted]
         if not found and wanted in SIXTEEN and len(labels) == 1000:
-            return target.strip(), np.ravel(SIXTEEN[wanted]).tolist()
+            return target.strip(), SIXTEEN[wanted].tolist()
         if len(found) != 1:
             near = found or [index for index, label in enumerate(labels) if wanted in label]
             near += map(labels.index, get_close_matches(wanted, labels))
@@ -900,8 +903,8 @@ class CNN_Helper:
             raise ValueError(f"target: {target!r} is not one label; near: {near[:5]}.")
         return self.categories[found[0]], found
 
-    def _follow(self, rows, target):
-        label, indices = self._target(target)
+    def _follow(self, rows, target=None):
+        label, indices = self._target(int(rows[0].argmax()) if target is None else target)
         index = indices[0] if len(indices) == 1 else tuple(indices)
         return tuple(Prediction(index, label, min(1.0, float(row[indices].sum()))) for row in rows)
 
@@ -922,12 +925,10 @@ class CNN_Helper:
         best = np.argsort(-rows, axis=1, kind="stable")[:, :topk].tolist()
         predictions = tuple(tuple(self._follow([row], index)[0] for index in ranks)
                             for row, ranks in zip(rows, best))
-        followed = self._follow(rows, best[0][0] if target is None else target)
-        wanted = np.atleast_1d(followed[0].index)
-        unchanged = tuple(bool(answer[0].index in wanted) for answer in predictions[1:])
+        followed = self._follow(rows, target)
         return Classification(
             self.network.name, tuple(pictures), predictions, tuple(map(str, titles)), followed,
-            unchanged, lambda other: tuple(each.probability for each in self._follow(rows, other)))
+            lambda other: tuple(each.probability for each in self._follow(rows, other)))
 
     def shuffle(self, image, grid=4, *, seed=0):
         """The picture in `grid` x `grid` tiles, in the order of `seed`: (S, S, 3)."""
@@ -955,13 +956,12 @@ class CNN_Helper:
         """
         image, size = self.load(image), whole_number("size", size, 1, self.size)
         stride, fill = whole_number("stride", stride, 1, self.size), colour(fill)
-        rows = self.answers([image])
-        whole, = self._follow(rows, int(rows.argmax()) if target is None else target)
+        whole, = self._follow(self.answers([image]), target)
         corners = range(stride // 2 - size // 2, self.size - size // 2, stride)
         copies = (paint_square(image, *corner, size, fill)
                   for corner in itertools.product(corners, corners))
-        rows = self.answers(copies, len(corners) ** 2)[:, np.atleast_1d(whole.index)]
-        values = rows.sum(axis=1).reshape(len(corners), -1)
+        covered = self._follow(self.answers(copies, len(corners) ** 2), whole)
+        values = np.float32([each.probability for each in covered]).reshape(len(corners), -1)
         return OcclusionMap(image, whole, values, size, stride)
 
     def _object(self, image, mask=None):
@@ -1079,7 +1079,7 @@ class CNN_Helper:
         A `skin` adds the texture swap; `experiments` are functions by name, picture to picture.
         """
         own = experiments or {}
-        if not isinstance(own, Mapping):
+        if not isinstance(own, Mapping) or not all(map(callable, own.values())):
             raise TypeError('experiments: must be functions by name, as {"blur": function}.')
         try:
             return Explorer(self, image, skin, own)
@@ -1099,7 +1099,8 @@ export default { render({ model, el }) {
     waiting = message;
     if (busy || !message) return;
     model.send(message);
-    [busy, waiting] = [true];
+    busy = true;
+    waiting = undefined;
   };
   const point = (event) => send([event.offsetX / img.width, event.offsetY / img.height]);
   img.onpointerdown = (event) => { img.setPointerCapture(event.pointerId); point(event); };
@@ -1180,8 +1181,7 @@ class Explorer:
         for control in self.controls:
             control.observe(self.update, "value")
         rows = [ipywidgets.HBox([*menus, upload]), ipywidgets.HBox([*sliders, back])]
-        self.box = ipywidgets.VBox([*rows, self.stage])
-        self.box.add_class("explorer")
+        self.box = ipywidgets.VBox([*rows, self.stage]).add_class("explorer")
         self.update()
 
     def show(self, answer, picture=None):

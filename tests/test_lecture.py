@@ -119,18 +119,6 @@ def test_the_name_the_squares_the_rival_and_the_silhouette(cnnh, cats):
     assert own.min() < 0.5 and rival.max() > 0.3 and np.argmin(own) == np.argmax(rival)
 
 
-@needs_openvino
-@pytest.mark.slow
-@pytest.mark.parametrize("model", cnn_helper.BUNDLED)
-def test_hide_everywhere_is_an_elephant_and_a_cat_in_hide_stays_a_cat_for_lite0(images, model):
-    helper, cat, skin = cnn_helper.CNN_Helper(model, device="cpu"), images / "cat.jpg", images / "elephant_skin.png"
-    dressed = [helper.swap_texture(cat, skin, where=place) for place in ("everywhere", "object", "background")]
-    result, elephants = helper.classify(cat, dressed), ["tusker", "Indian elephant", "African elephant"]
-    assert result.predictions[1][0].label in elephants and result.share(elephants)[1] > 0.5
-    if model == "efficientnet_lite0":
-        assert result.unchanged == (False, True, True)
-
-
 @pytest.mark.slow
 def test_the_published_stimuli(cnnh, images):
     hits, bias = cnnh.accuracy(images / "stimuli/silhouettes"), cnnh.shape_bias(images / "stimuli/conflicts")

@@ -89,9 +89,11 @@ def test_what_does_not_fit_is_refused(pointer, tmp_path, wide):
              (lambda: helper.shuffle_curve(wide, 4), "grids"), (lambda: helper.shuffle_curve([]), "images"),
              (lambda: pointer.make_conflicts({"cat": [wide]}, {"zebra": [wide]}, tmp_path), "category"),
              (lambda: helper.occlusion_curve(wide, (10, 45)), "sizes.*45"), (lambda: helper.explore(wide, 3), "int"),
+             (lambda: helper.explore(wide, experiments={"blur": 3}), "experiments"),
              (lambda: helper.explore(wide, experiments=[print]), "experiments")]
     for results in ([], [3], [curve] * 5, [curve, replace(curve, points=(4, 8))], [curve, replace(curve, label="x")],
-                    [curve, answer], [answer] * 6, [answer, helper.classify(wide, wide)]):
+                    [curve, answer], [cnn_helper.compare(curve), curve], [answer] * 6,
+                    [answer, helper.classify(wide, wide)]):
         calls.append((lambda results=results: cnn_helper.compare(*results), "^compare: "))
     for call, words in calls:
         with pytest.raises((TypeError, ValueError, FileNotFoundError), match=words):

@@ -194,7 +194,7 @@ def test_a_download_is_checked_and_cached(hub, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("model, settings, words", [
-    ("resnet51", {}, "^model: .*'resnet51'.*resnet50"), (None, {}, "^model: .*NoneType"),
+    ("resnet51", {}, "^model: .*'resnet51'.*resnet50.*efficientnet_lite0"), (None, {}, "^model: .*NoneType"),
     (ChannelMeans, {}, "^model: "), (ChannelMeans(), {"weights": V1}, "^weights: "),
     ("efficientnet_lite0", {"weights": V1}, "^weights: "), ("resnet50", {"weights": 2}, f"^weights: .*{V1}, {V2}"),
     ("resnet50", {"weights": models.ResNet101_Weights.IMAGENET1K_V2}, f"^weights: .*{V1}, {V2}"),
